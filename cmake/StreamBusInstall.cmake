@@ -1,0 +1,1 @@
+# What `cmake --install` leaves, and the CMake package for embedding and for plugins built elsewhere.

@@ -1,0 +1,171 @@
+#pragma once
+// The storage contract. An engine keeps whole RecordBatches in partitions and knows nothing of wire, topics' settings
+// beyond those handed to it, producers or epochs: these are the core's.
+
+#include <cstdint>
+#include <string_view>
+
+#include "streambus/base/error.hpp"
+#include "streambus/base/ids.hpp"
+#include "streambus/base/pin.hpp"
+#include "streambus/base/slice.hpp"
+
+namespace streambus {
+
+/// When a produce request is answered: the promise that every figure is quoted with.
+enum class Durability : std::uint8_t {
+  memory,          ///< nothing survives the process
+  page_cache,      ///< survives the process, not the machine
+  fsync_interval,  ///< as page_cache; the machine loses at most the last interval
+  fsync_batch,     ///< on the device before the answer
+};
+
+[[nodiscard]] constexpr std::string_view name_of(Durability durability) noexcept {
+  switch (durability) {
+    case Durability::memory: return "memory";
+    case Durability::page_cache: return "pagecache";
+    case Durability::fsync_interval: return "fsync-interval";
+    case Durability::fsync_batch: return "fsync-batch";
+  }
+  return "unknown";
+}
+
+/// The settings of a topic that an engine acts on. -1: unlimited.
+struct PartitionSettings {
+  std::int64_t retention_ms = -1;
+  std::int64_t retention_bytes = -1;
+  std::int64_t segment_bytes = 1 << 30;
+  std::int64_t segment_ms = -1;  ///< roll a segment whose first append is older
+};
+
+/// Names a partition. `topic_id` is 32 hexadecimal digits, unique for ever: a topic created again under its old name
+/// has another id. Engines name directories by it, never by `topic`, which is for messages only.
+struct PartitionKey {
+  std::string_view topic;
+  std::string_view topic_id;
+  PartitionId partition = 0;
+};
+
+/// What an engine knows of a partition. One consistent snapshot.
+struct LogState {
+  Offset start;    ///< first offset that can be read
+  Offset end;      ///< the next append's lowest legal base offset
+  Offset durable;  ///< all below it survive what the durability class promises; <= end
+  std::uint64_t bytes = 0;  ///< stored bytes of batches
+  std::uint32_t segments = 0;
+  bool clean = true;  ///< false: opened after an unclean end; weaker classes may have lost a tail
+};
+
+/// What one append got.
+struct AppendResult {
+  /// The batch is durable once durable_advanced(domain, p) with p >= position was reported.
+  /// 0: durable already, as far as the class promises: no report will come.
+  std::uint64_t position = 0;
+};
+
+struct ReadRequest {
+  Offset from;               ///< any offset in [start, end): the batch that contains it is the first one returned
+  Offset limit;              ///< only batches that lie wholly below it
+  std::uint64_t bytes_max = 0;
+  bool at_least_one = false;  ///< return the first batch even when it is larger than bytes_max
+};
+
+/// Whole batches in offset order, as runs of bytes. A slice never ends inside a batch.
+struct ReadResult {
+  static constexpr std::size_t kSlicesMax = 8;
+  Slice slices[kSlicesMax];
+  std::uint32_t slice_count = 0;
+  std::uint64_t bytes = 0;
+  Offset next;         ///< the offset after the last batch returned; request.from where none is
+  Pin* pin = nullptr;  ///< one reference for the caller, keeps every slice valid; null only where there is no slice
+};
+
+/// One partition's log.
+///
+/// Threads: one mutating call (append, apply, delete_before, retain, close) at a time, the core sees to it; reads and
+/// state() from any thread at any time, also during a mutating call.
+/// Blocking: append returns within a millisecond or so (it may write to the page cache, never waits for the device).
+/// read may wait for the disk when data is cold. The others may block and are called on worker threads.
+/// After a failure with io_error or corrupt the partition is offline: later appends fail, reads of what is good go on.
+/// no_space leaves the log as it was before the append: retriable.
+class PartitionLog {
+ public:
+  PartitionLog() = default;
+  PartitionLog(const PartitionLog&) = delete;
+  PartitionLog& operator=(const PartitionLog&) = delete;
+
+  [[nodiscard]] virtual LogState state() noexcept = 0;
+
+  /// The domain in which this log reports durability; constant.
+  [[nodiscard]] virtual std::uint32_t durability_domain() const noexcept = 0;
+
+  /// Appends one or more whole batches, already stamped with consecutive offsets and valid by checksum.
+  /// `first` is the base offset of the first batch and must be >= end (a gap is legal); `next` is the offset after the
+  /// last one; `max_timestamp` the largest of the batches. The bytes are read before the call returns.
+  /// All or nothing: visible to reads on return. Errors: invalid_argument (first below end), no_space, io_error, offline.
+  virtual Status append(Bytes batches, Offset first, Offset next, TimestampMs max_timestamp, AppendResult* result) noexcept = 0;
+
+  /// Errors: out_of_range (from outside [start, end]; from == end gives an empty result), io_error, corrupt.
+  virtual Status read(const ReadRequest& request, ReadResult* result) noexcept = 0;
+
+  /// Finds the first batch whose max_timestamp is >= `timestamp` and returns its base offset, or kNoOffset where none is.
+  /// The core looks for the exact record inside the batch.
+  virtual Status find_time(TimestampMs timestamp, Offset* batch_base) noexcept = 0;
+
+  /// Takes changed settings into account from the next append or retain() on.
+  virtual Status apply(const PartitionSettings& settings) noexcept = 0;
+
+  /// Makes offsets below `start` unreadable at once and for good; frees space when it can (whole segments).
+  virtual Status delete_before(Offset start) noexcept = 0;
+
+  /// Enforces retention by bytes and time; called by the core's timer. `now` is wall-clock milliseconds.
+  virtual Status retain(TimestampMs now) noexcept = 0;
+
+  /// Makes all that was appended durable, closes files and destroys the object. Slices handed out stay valid.
+  virtual Status close() noexcept = 0;
+
+ protected:
+  ~PartitionLog() = default;
+};
+
+/// Called for each partition that an engine finds in its directory; the views are valid during the call.
+class PartitionVisitor {
+ public:
+  PartitionVisitor() = default;
+  PartitionVisitor(const PartitionVisitor&) = delete;
+  PartitionVisitor& operator=(const PartitionVisitor&) = delete;
+  virtual void partition(std::string_view topic_id, PartitionId partition) noexcept = 0;
+
+ protected:
+  ~PartitionVisitor() = default;
+};
+
+/// A storage plugin's object. Lifecycle: create (options only, no I/O) -> start -> any calls -> stop -> destroy.
+/// Calls on different partitions may come from different threads at the same time.
+class StorageEngine {
+ public:
+  StorageEngine() = default;
+  StorageEngine(const StorageEngine&) = delete;
+  StorageEngine& operator=(const StorageEngine&) = delete;
+  virtual ~StorageEngine() = default;
+
+  [[nodiscard]] virtual Durability durability() const noexcept = 0;
+
+  /// Opens the data directory: checks its format version, recovers what must be recovered. May block.
+  virtual Status start() noexcept = 0;
+
+  /// Opens a partition, creating it empty with start = end = `start` when it does not exist.
+  /// Errors: corrupt (damage before the synced mark: says file and position), already_exists (open already), io_error.
+  virtual Status open(const PartitionKey& key, Offset start, const PartitionSettings& settings, PartitionLog** log) noexcept = 0;
+
+  /// Removes a closed partition and its files. not_found when there is none. Slices handed out stay valid.
+  virtual Status remove(const PartitionKey& key) noexcept = 0;
+
+  /// Lists what is stored, open or not: the core removes orphans of interrupted deletions.
+  virtual Status list(PartitionVisitor& visitor) noexcept = 0;
+
+  /// All partitions are closed by now; marks the directory as cleanly shut down. May block.
+  virtual Status stop() noexcept = 0;
+};
+
+}  // namespace streambus

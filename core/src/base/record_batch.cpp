@@ -1,0 +1,99 @@
+#include "streambus/base/record_batch.hpp"
+
+#include <cstdio>
+
+#include "streambus/base/crc32c.hpp"
+
+namespace streambus {
+namespace {
+
+constexpr std::size_t kCrcPosition = 17;
+constexpr std::size_t kCrcStart = 21;
+
+template <class... Args>
+Status bad(ErrorCode code, const char* format, Args... args) noexcept {
+  char text[sizeof(Status::text)];
+  std::snprintf(text, sizeof text, format, args...);
+  return {code, text};
+}
+
+}  // namespace
+
+void stamp_batch(std::byte* batch, Offset base_offset, LeaderEpoch epoch) noexcept {
+  store_be(batch, base_offset.value);
+  store_be(batch + 12, epoch);
+}
+
+void stamp_batch_crc(MutableBytes batch) noexcept { store_be(batch.data() + kCrcPosition, crc32c(batch.subspan(kCrcStart))); }
+
+Status frame_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
+  // Older formats share the first 17 bytes' layout as far as the magic: tell them apart before judging the length.
+  if (bytes.size() > 16) {
+    const BatchHeader header(bytes.data());
+    if (header.magic() != 2) {
+      return bad(ErrorCode::unsupported_format, "record batch magic: expected 2, found %d", header.magic());
+    }
+  }
+  if (bytes.size() < kBatchHeaderBytes) {
+    return bad(ErrorCode::corrupt, "record batch header: expected %zu bytes, found %zu", kBatchHeaderBytes, bytes.size());
+  }
+  const BatchHeader header(bytes.data());
+  if (header.length_field() < static_cast<std::int32_t>(kBatchHeaderBytes - kBatchLengthPrefixBytes)) {
+    return bad(ErrorCode::corrupt, "record batch length: expected at least %zu, found %d", kBatchHeaderBytes - kBatchLengthPrefixBytes,
+               header.length_field());
+  }
+  if (header.total_bytes() > bytes.size()) {
+    return bad(ErrorCode::corrupt, "record batch: expected %zu bytes, found %zu", header.total_bytes(), bytes.size());
+  }
+  *total_bytes = header.total_bytes();
+  return {};
+}
+
+Status check_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
+  STREAMBUS_TRY_STATUS(frame_batch(bytes, total_bytes));
+  const BatchHeader header(bytes.data());
+  const std::uint32_t crc = crc32c(bytes.subspan(kCrcStart, *total_bytes - kCrcStart));
+  if (crc != header.crc()) return bad(ErrorCode::corrupt, "record batch checksum: expected %08x, found %08x", header.crc(), crc);
+  if (header.record_count() <= 0) {
+    return bad(ErrorCode::invalid_record, "record count: expected at least 1, found %d", header.record_count());
+  }
+  if (header.last_offset_delta() != header.record_count() - 1) {
+    return bad(ErrorCode::invalid_record, "last offset delta: expected %d for %d records, found %d", header.record_count() - 1,
+               header.record_count(), header.last_offset_delta());
+  }
+  return {};
+}
+
+bool RecordReader::next(RecordView& record) noexcept {
+  if (left_ <= 0 || !ok_) {
+    if (reader_.remaining() != 0) ok_ = false;
+    return false;
+  }
+  --left_;
+  const std::int64_t length = reader_.signed_varint();
+  if (!reader_.ok() || length < 0 || static_cast<std::uint64_t>(length) > reader_.remaining()) {
+    ok_ = false;
+    return false;
+  }
+  ByteReader body(reader_.bytes(static_cast<std::size_t>(length)));
+  const auto optional_bytes = [&body](bool& present, Bytes& out) {
+    const std::int64_t size = body.signed_varint();
+    present = size >= 0;
+    if (size > static_cast<std::int64_t>(body.remaining())) {
+      body.mark_bad();
+    } else {
+      out = present ? body.bytes(static_cast<std::size_t>(size)) : Bytes{};
+    }
+  };
+  (void)body.read<std::int8_t>();  // record attributes: unused by the format
+  record.timestamp_delta_ms = body.signed_varint();
+  record.offset_delta = static_cast<std::int32_t>(body.signed_varint());
+  optional_bytes(record.has_key, record.key);
+  optional_bytes(record.has_value, record.value);
+  record.header_count = static_cast<std::int32_t>(body.signed_varint());
+  record.headers = body.bytes(body.remaining());
+  ok_ = body.ok() && record.header_count >= 0;
+  return ok_;
+}
+
+}  // namespace streambus
