@@ -1,0 +1,55 @@
+# The front door. `make run` and `make test` work on a fresh Debian 12; the others expect what `make setup` installs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+CONFIG ?= config/streambus.toml
+
+.PHONY: help setup build run test test-release test-asan test-tsan bench fuzz soak format format-check lint docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is needed (Debian packages; as root or with sudo)
+	@scripts/setup.sh
+
+build: ## Build release into build/release (bin/, lib/streambus/plugins/)
+	@scripts/build.sh release
+
+run: setup build ## Build and start the broker on 127.0.0.1:9092
+	@exec build/release/bin/streambusd --config $(CONFIG)
+
+test: setup test-release test-asan test-tsan lint ## Build and test everything: GCC release, clang with sanitizers, format and lint
+	@scripts/summary.sh release asan tsan
+
+test-release: ## Build and test with GCC, optimised
+	@scripts/test.sh release
+
+test-asan: ## Build and test with clang, address and undefined-behaviour sanitizers, short fuzzing
+	@scripts/test.sh asan
+
+test-tsan: ## Build and test with clang, thread sanitizer
+	@scripts/test.sh tsan
+
+bench: build ## Run the micro-benchmarks
+	@build/release/bin/streambus-microbench --benchmark_min_time=0.2
+
+fuzz: ## Run every fuzz target for a million executions
+	@scripts/build.sh asan fuzz
+
+soak: build ## The long durability soaks (STREAMBUS_KILL_CYCLES, default 100)
+	@scripts/soak.sh
+
+format: ## Format all sources
+	@scripts/sources.sh | xargs clang-format-19 -i
+
+format-check:
+	@scripts/sources.sh | xargs clang-format-19 --dry-run --Werror
+
+lint: format-check ## Check formatting and run clang-tidy (results are cached by content)
+	@scripts/lint.py --build build/asan --jobs $(JOBS)
+
+docs: build ## Regenerate the generated parts of docs/
+	@scripts/docs.sh
+
+clean: ## Remove the build folder
+	rm -rf build
