@@ -10,10 +10,22 @@ namespace streambus {
 
 /// A growable, contiguous message under construction, in memory borrowed from a BufferSource.
 /// Growing takes a larger buffer and copies once (sizes double); slices handed out before stay valid, on the old buffer.
-/// The first allocation that fails makes the buffer bad for good: writes are dropped, ok() says so. One thread at a time.
+/// The first allocation that fails makes the buffer bad until reset(): writes are dropped, ok() says so. One thread at a time.
 class MessageBuffer {
  public:
   explicit MessageBuffer(BufferSource& source) noexcept : source_(&source) {}
+  MessageBuffer(MessageBuffer&& other) noexcept
+      : source_(other.source_), buffer_(std::move(other.buffer_)), size_(std::exchange(other.size_, 0)), ok_(other.ok_) {}
+  MessageBuffer& operator=(MessageBuffer&& other) noexcept {
+    source_ = other.source_;
+    buffer_ = std::move(other.buffer_);
+    size_ = std::exchange(other.size_, 0);
+    ok_ = other.ok_;
+    return *this;
+  }
+  MessageBuffer(const MessageBuffer&) = delete;
+  MessageBuffer& operator=(const MessageBuffer&) = delete;
+  ~MessageBuffer() = default;
 
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -47,6 +59,9 @@ class MessageBuffer {
     return start;
   }
 
+  /// Drops what was written from `size` on, which must be <= size().
+  void truncate(std::size_t size) noexcept { size_ = size; }
+
   /// A shared read-only view of [position, position + length), without copying. Out of bounds: an empty slice.
   /// Once sliced, the next write after reset() goes to a fresh buffer while the slice lives.
   [[nodiscard]] SharedSlice slice(std::size_t position, std::size_t length) const noexcept;
@@ -54,7 +69,7 @@ class MessageBuffer {
   /// Takes the buffer out: the caller owns it, the message is empty again.
   [[nodiscard]] BufferRef take() noexcept;
 
-  /// Forgets the content, keeps the memory for reuse unless slices of it are still held.
+  /// Forgets the content and a failure, keeps the memory for reuse unless slices of it are still held.
   void reset() noexcept;
 
  private:

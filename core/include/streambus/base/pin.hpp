@@ -5,6 +5,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "streambus/base/assert.hpp"
+#include "streambus/base/misuse.hpp"
+
 namespace streambus {
 
 /// An intrusive reference count that keeps memory or a file alive while slices of it are in use.
@@ -19,7 +22,9 @@ class Pin {
 
   /// Gives one reference back; the last one disposes of the object, on the calling thread.
   void release() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) dispose();
+    const std::uint32_t before = references_.fetch_sub(1, std::memory_order_acq_rel);
+    if constexpr (kMisuseChecks) STREAMBUS_ASSERT(before != 0 && "released more often than referenced");
+    if (before == 1) dispose();
   }
 
   /// True when the caller's reference is the only one: nobody else reads or can take another.

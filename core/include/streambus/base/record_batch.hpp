@@ -28,7 +28,9 @@ class BatchHeader {
   [[nodiscard]] Offset base_offset() const noexcept { return {load_be<std::int64_t>(batch_)}; }
   [[nodiscard]] std::int32_t length_field() const noexcept { return load_be<std::int32_t>(batch_ + 8); }
   /// Size of the whole batch in bytes.
-  [[nodiscard]] std::size_t total_bytes() const noexcept { return kBatchLengthPrefixBytes + static_cast<std::size_t>(length_field()); }
+  [[nodiscard]] std::size_t total_bytes() const noexcept {
+    return kBatchLengthPrefixBytes + static_cast<std::size_t>(length_field());
+  }
   [[nodiscard]] LeaderEpoch leader_epoch() const noexcept { return load_be<std::int32_t>(batch_ + 12); }
   [[nodiscard]] std::int8_t magic() const noexcept { return load_be<std::int8_t>(batch_ + 16); }
   [[nodiscard]] std::uint32_t crc() const noexcept { return load_be<std::uint32_t>(batch_ + 17); }
@@ -85,6 +87,27 @@ class RecordReader {
   RecordReader(Bytes body, std::int32_t record_count) noexcept : reader_(body), left_(record_count) {}
   [[nodiscard]] bool next(RecordView& record) noexcept;
   /// False after a malformed record, or bytes left over behind the last one.
+  [[nodiscard]] bool ok() const noexcept { return ok_; }
+
+ private:
+  ByteReader reader_;
+  std::int32_t left_;
+  bool ok_ = true;
+};
+
+/// One header of a record; views into the body.
+struct RecordHeaderView {
+  std::string_view key;
+  bool has_value = false;
+  Bytes value;
+};
+
+/// Walks the headers of a record, as RecordReader walks records.
+class RecordHeaderReader {
+ public:
+  explicit RecordHeaderReader(const RecordView& record) noexcept : reader_(record.headers), left_(record.header_count) {}
+  [[nodiscard]] bool next(RecordHeaderView& header) noexcept;
+  /// False after a malformed header, or bytes left over behind the last one.
   [[nodiscard]] bool ok() const noexcept { return ok_; }
 
  private:
