@@ -1,0 +1,133 @@
+#pragma once
+// The settings that a topic has, by Kafka's own names: one table for the configuration file, CreateTopics,
+// DescribeConfigs and the reference documentation.
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "streambus/base/error.hpp"
+#include "streambus/plugin/broker.hpp"
+
+namespace streambus {
+
+/// What a number counts; decides which suffixes the configuration file takes ("7d", "64MiB").
+enum class SettingUnit : std::uint8_t { none, milliseconds, bytes };
+
+/// One setting of a topic.
+struct TopicSettingSpec {
+  const char* name;  ///< "retention.ms"
+  SettingType type;
+  const char* default_value;  ///< normalized: what DescribeConfigs shows
+  const char* doc;
+  SettingUnit unit = SettingUnit::none;
+  std::int64_t min = 0;  ///< bounds of numbers, both included; min == max == 0: none
+  std::int64_t max = 0;
+  const char* choices = nullptr;  ///< allowed words separated by '|'
+  bool read_only = false;         ///< shown to clients; only its default can be set
+};
+
+namespace setting {
+inline constexpr std::string_view kStorage = "streambus.storage";
+inline constexpr std::string_view kCompressionType = "compression.type";
+inline constexpr std::string_view kTimestampType = "message.timestamp.type";
+inline constexpr std::string_view kCleanupPolicy = "cleanup.policy";
+inline constexpr std::string_view kRetentionMs = "retention.ms";
+inline constexpr std::string_view kRetentionBytes = "retention.bytes";
+inline constexpr std::string_view kSegmentBytes = "segment.bytes";
+inline constexpr std::string_view kSegmentMs = "segment.ms";
+inline constexpr std::string_view kMaxMessageBytes = "max.message.bytes";
+}  // namespace setting
+
+inline constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
+inline constexpr std::int64_t kInt32Max = std::numeric_limits<std::int32_t>::max();
+
+/// In name order.
+inline constexpr TopicSettingSpec kTopicSettings[] = {
+    {.name = "cleanup.policy",
+     .type = SettingType::list,
+     .default_value = "delete",
+     .doc =
+         "What happens to old data: \"delete\" removes whole segments by retention.ms and retention.bytes. Compaction is not "
+         "offered yet.",
+     .choices = "delete"},
+    {.name = "compression.type",
+     .type = SettingType::text,
+     .default_value = "producer",
+     .doc = "\"producer\" stores batches as they arrive; \"none\" or the type of a loaded codec (\"lz4\", \"zstd\") makes the "
+            "broker "
+            "re-encode batches that arrive in another one."},
+    {.name = "max.message.bytes",
+     .type = SettingType::int32,
+     .default_value = "1048588",
+     .doc = "Largest batch accepted, as sent by the producer.",
+     .unit = SettingUnit::bytes,
+     .min = 128,
+     .max = kInt32Max},
+    {.name = "message.timestamp.type",
+     .type = SettingType::text,
+     .default_value = "CreateTime",
+     .doc = "Whose clock the time of a record comes from: the producer's (CreateTime) or the broker's (LogAppendTime).",
+     .choices = "CreateTime|LogAppendTime"},
+    {.name = "min.insync.replicas",
+     .type = SettingType::int32,
+     .default_value = "1",
+     .doc =
+         "Replicas that must have a record before it is acknowledged. There is one replica: durability comes from the storage.",
+     .min = 1,
+     .max = 1,
+     .read_only = true},
+    {.name = "retention.bytes",
+     .type = SettingType::int64,
+     .default_value = "-1",
+     .doc = "Size of a partition above which its oldest segments are deleted; -1: unlimited.",
+     .unit = SettingUnit::bytes,
+     .min = -1,
+     .max = kInt64Max},
+    {.name = "retention.ms",
+     .type = SettingType::int64,
+     .default_value = "604800000",
+     .doc = "Age above which records are deleted, by whole segments; -1: unlimited.",
+     .unit = SettingUnit::milliseconds,
+     .min = -1,
+     .max = kInt64Max},
+    {.name = "segment.bytes",
+     .type = SettingType::int32,
+     .default_value = "1073741824",
+     .doc = "Size at which a new segment is begun. Retention deletes whole segments.",
+     .unit = SettingUnit::bytes,
+     .min = 4096,
+     .max = kInt32Max},
+    {.name = "segment.ms",
+     .type = SettingType::int64,
+     .default_value = "604800000",
+     .doc = "Age at which a new segment is begun although the current one is not full.",
+     .unit = SettingUnit::milliseconds,
+     .min = 1,
+     .max = kInt64Max},
+    {.name = "streambus.storage",
+     .type = SettingType::text,
+     .default_value = "",
+     .doc = "Name of the storage section that keeps the topic, chosen when it is created; empty: topic_defaults.storage."},
+    {.name = "unclean.leader.election.enable",
+     .type = SettingType::boolean,
+     .default_value = "false",
+     .doc = "Whether a replica that is behind may lead. There is one replica.",
+     .read_only = true},
+};
+
+/// Null when there is no such setting. `name` is matched exactly.
+[[nodiscard]] const TopicSettingSpec* find_topic_setting(std::string_view name) noexcept;
+
+/// Checks a value and returns it normalized: "7d" for retention.ms becomes "604800000", "uncompressed" becomes "none".
+/// Numbers take a plain number, a duration ("250ms", "7d") where they count milliseconds, a size ("64MiB") where they
+/// count bytes. Whether a codec or storage of the given name exists is the caller's to check.
+/// Errors: not_found (unknown name; the message suggests one), invalid_argument (the message has expected, found, remedy).
+[[nodiscard]] Result<std::string> check_topic_setting(std::string_view name, std::string_view value);
+
+/// "a whole number of bytes from 4KiB to 2147483647": what the setting takes, for messages and documentation.
+[[nodiscard]] std::string describe_values(const TopicSettingSpec& spec);
+
+}  // namespace streambus
