@@ -14,7 +14,8 @@ std::uint32_t crc32c_extend(std::uint32_t crc, Bytes bytes) noexcept {
   while (!bytes.empty()) {
     const std::size_t step = std::min(bytes.size(), kStepBytes);
     // isa-l's parameter is not const; it only reads.
-    state = crc32_iscsi(const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data())), static_cast<int>(step), state);
+    state = crc32_iscsi(const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data())),
+                        static_cast<int>(step), state);
     bytes = bytes.subspan(step);
   }
   return ~state;

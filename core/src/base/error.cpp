@@ -8,11 +8,31 @@ namespace streambus {
 namespace {
 
 constexpr std::array<std::string_view, 26> kNames{
-    "ok",          "invalid_argument", "not_found",          "already_exists",          "out_of_range",
-    "corrupt",     "invalid_record",   "unsupported",        "unsupported_format",      "unsupported_compression",
-    "too_large",   "io_error",         "no_space",           "busy",                    "timeout",
-    "closed",      "offline",          "out_of_order_sequence", "duplicate_sequence",   "producer_fenced",
-    "unknown_producer", "fenced_epoch", "unknown_epoch",     "incompatible",            "permission_denied",
+    "ok",
+    "invalid_argument",
+    "not_found",
+    "already_exists",
+    "out_of_range",
+    "corrupt",
+    "invalid_record",
+    "unsupported",
+    "unsupported_format",
+    "unsupported_compression",
+    "too_large",
+    "io_error",
+    "no_space",
+    "busy",
+    "timeout",
+    "closed",
+    "offline",
+    "out_of_order_sequence",
+    "duplicate_sequence",
+    "producer_fenced",
+    "unknown_producer",
+    "fenced_epoch",
+    "unknown_epoch",
+    "incompatible",
+    "permission_denied",
     "cancelled",
 };
 
@@ -20,17 +40,24 @@ ErrorCode code_of(int errno_value) noexcept {
   switch (errno_value) {
     case ENOSPC:
     case EDQUOT:
-    case ENOMEM: return ErrorCode::no_space;
+    case ENOMEM:
+      return ErrorCode::no_space;
     case EACCES:
     case EPERM:
-    case EROFS: return ErrorCode::permission_denied;
-    case ENOENT: return ErrorCode::not_found;
-    case EEXIST: return ErrorCode::already_exists;
+    case EROFS:
+      return ErrorCode::permission_denied;
+    case ENOENT:
+      return ErrorCode::not_found;
+    case EEXIST:
+      return ErrorCode::already_exists;
     case EMFILE:
     case ENFILE:
-    case EAGAIN: return ErrorCode::busy;
-    case ETIMEDOUT: return ErrorCode::timeout;
-    default: return ErrorCode::io_error;
+    case EAGAIN:
+      return ErrorCode::busy;
+    case ETIMEDOUT:
+      return ErrorCode::timeout;
+    default:
+      return ErrorCode::io_error;
   }
 }
 

@@ -1,6 +1,7 @@
 #include "streambus/base/record_batch.hpp"
 
 #include <cstdio>
+#include <limits>
 
 #include "streambus/base/crc32c.hpp"
 
@@ -39,8 +40,8 @@ Status frame_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
   }
   const BatchHeader header(bytes.data());
   if (header.length_field() < static_cast<std::int32_t>(kBatchHeaderBytes - kBatchLengthPrefixBytes)) {
-    return bad(ErrorCode::corrupt, "record batch length: expected at least %zu, found %d", kBatchHeaderBytes - kBatchLengthPrefixBytes,
-               header.length_field());
+    return bad(ErrorCode::corrupt, "record batch length: expected at least %zu, found %d",
+               kBatchHeaderBytes - kBatchLengthPrefixBytes, header.length_field());
   }
   if (header.total_bytes() > bytes.size()) {
     return bad(ErrorCode::corrupt, "record batch: expected %zu bytes, found %zu", header.total_bytes(), bytes.size());
@@ -53,7 +54,8 @@ Status check_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
   STREAMBUS_TRY_STATUS(frame_batch(bytes, total_bytes));
   const BatchHeader header(bytes.data());
   const std::uint32_t crc = crc32c(bytes.subspan(kCrcStart, *total_bytes - kCrcStart));
-  if (crc != header.crc()) return bad(ErrorCode::corrupt, "record batch checksum: expected %08x, found %08x", header.crc(), crc);
+  if (crc != header.crc())
+    return bad(ErrorCode::corrupt, "record batch checksum: expected %08x, found %08x", header.crc(), crc);
   if (header.record_count() <= 0) {
     return bad(ErrorCode::invalid_record, "record count: expected at least 1, found %d", header.record_count());
   }
@@ -64,35 +66,62 @@ Status check_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
   return {};
 }
 
+namespace {
+
+/// A varint that must fit 32 bits; else the reader becomes bad.
+std::int32_t small_varint(ByteReader& reader) noexcept {
+  const std::int64_t value = reader.signed_varint();
+  if (value >= std::numeric_limits<std::int32_t>::min() && value <= std::numeric_limits<std::int32_t>::max()) {
+    return static_cast<std::int32_t>(value);
+  }
+  reader.mark_bad();
+  return 0;
+}
+
+/// Bytes behind their length; -1 stands for null.
+Bytes nullable_bytes(ByteReader& reader, bool& present) noexcept {
+  const std::int32_t size = small_varint(reader);
+  present = size >= 0;
+  if (present) return reader.bytes(static_cast<std::size_t>(size));
+  if (size != -1) reader.mark_bad();
+  return {};
+}
+
+constexpr std::size_t kRecordHeaderBytesMin = 2;  // the two lengths
+
+}  // namespace
+
 bool RecordReader::next(RecordView& record) noexcept {
   if (left_ <= 0 || !ok_) {
     if (reader_.remaining() != 0) ok_ = false;
     return false;
   }
   --left_;
-  const std::int64_t length = reader_.signed_varint();
-  if (!reader_.ok() || length < 0 || static_cast<std::uint64_t>(length) > reader_.remaining()) {
-    ok_ = false;
+  const std::int32_t length = small_varint(reader_);
+  if (length < 0) reader_.mark_bad();
+  ByteReader body(reader_.bytes(length < 0 ? 0 : static_cast<std::size_t>(length)));
+  body.skip(1);  // record attributes: unused by the format
+  record.timestamp_delta_ms = body.signed_varint();
+  record.offset_delta = small_varint(body);
+  record.key = nullable_bytes(body, record.has_key);
+  record.value = nullable_bytes(body, record.has_value);
+  record.header_count = small_varint(body);
+  record.headers = body.bytes(body.remaining());
+  ok_ = reader_.ok() && body.ok() && record.header_count >= 0 &&
+        static_cast<std::size_t>(record.header_count) <= record.headers.size() / kRecordHeaderBytesMin;
+  return ok_;
+}
+
+bool RecordHeaderReader::next(RecordHeaderView& header) noexcept {
+  if (left_ <= 0 || !ok_) {
+    if (reader_.remaining() != 0) ok_ = false;
     return false;
   }
-  ByteReader body(reader_.bytes(static_cast<std::size_t>(length)));
-  const auto optional_bytes = [&body](bool& present, Bytes& out) {
-    const std::int64_t size = body.signed_varint();
-    present = size >= 0;
-    if (size > static_cast<std::int64_t>(body.remaining())) {
-      body.mark_bad();
-    } else {
-      out = present ? body.bytes(static_cast<std::size_t>(size)) : Bytes{};
-    }
-  };
-  (void)body.read<std::int8_t>();  // record attributes: unused by the format
-  record.timestamp_delta_ms = body.signed_varint();
-  record.offset_delta = static_cast<std::int32_t>(body.signed_varint());
-  optional_bytes(record.has_key, record.key);
-  optional_bytes(record.has_value, record.value);
-  record.header_count = static_cast<std::int32_t>(body.signed_varint());
-  record.headers = body.bytes(body.remaining());
-  ok_ = body.ok() && record.header_count >= 0;
+  --left_;
+  bool has_key = false;
+  header.key = as_text(nullable_bytes(reader_, has_key));
+  header.value = nullable_bytes(reader_, header.has_value);
+  ok_ = reader_.ok() && has_key;
   return ok_;
 }
 

@@ -8,7 +8,8 @@ namespace streambus {
 }  // namespace streambus
 
 /// An always-on check of an invariant: a violation is a bug in the caller or in us, not bad input.
-#define STREAMBUS_ASSERT(condition)                                                            \
-  do {                                                                                         \
-    if (!(condition)) [[unlikely]] ::streambus::assertion_failed(#condition, __FILE__, __LINE__); \
+#define STREAMBUS_ASSERT(condition)                                  \
+  do {                                                               \
+    if (!(condition)) [[unlikely]]                                   \
+      ::streambus::assertion_failed(#condition, __FILE__, __LINE__); \
   } while (false)

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -67,7 +67,7 @@ class BatchBuilder {
   [[nodiscard]] std::size_t record_bytes(const Record& record) const noexcept;
 
   /// Appends the finished, uncompressed batch to `out` and starts the next one.
-  /// Errors: invalid_argument when no record was added, busy or no_space when `out` could not grow; the records stay then.
+  /// Errors: invalid_argument when no record was added, busy when `out` could not grow; the records stay then.
   [[nodiscard]] Status finish(const BatchStamp& stamp, MessageBuffer& out) noexcept;
 
   /// The same with the records compressed, unless the codec is null or declines: they are then stored as they are.
@@ -98,6 +98,7 @@ class BatchBuilder {
  private:
   [[nodiscard]] std::size_t body_bytes() const noexcept { return empty() ? 0 : body_.size() - kBatchHeaderBytes; }
   [[nodiscard]] Bytes body() const noexcept { return body_.view().subspan(kBatchHeaderBytes); }
+  [[nodiscard]] static Status no_records() noexcept;
   [[nodiscard]] static Status out_of_memory() noexcept;
   void write_header(const BatchStamp& stamp, std::uint8_t compression, MutableBytes batch) const noexcept;
 

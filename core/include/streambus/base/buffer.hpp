@@ -33,7 +33,8 @@ class BufferSource {
   BufferSource& operator=(const BufferSource&) = delete;
 
   /// Lends a buffer of at least `bytes` bytes, contents undefined, with one reference that the caller owns.
-  /// Errors: busy when the bound on lent bytes is reached (retry after a release), no_space when memory ran out.
+  /// Errors: busy when the bound on lent bytes is reached (retry after a release), no_space when memory ran out,
+  /// too_large when `bytes` is above the bound itself (no release will help).
   virtual Status get(std::size_t bytes, Buffer** out) noexcept = 0;
 
  protected:

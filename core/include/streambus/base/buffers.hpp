@@ -29,6 +29,9 @@ template <std::invocable<MutableBytes> Function>
   return {};
 }
 
+/// The view that zero_copy_slice gives, of a range that is known to lie inside the buffer.
+[[nodiscard]] SharedSlice share_range(const BufferRef& buffer, std::size_t offset, std::size_t length) noexcept;
+
 /// A shared read-only view of [offset, offset + length) of a buffer: the same bytes at the same address, kept alive by the
 /// slice. Nobody may write to these bytes while a slice of them lives. Allocates nothing, except in debug and address-sanitizer
 /// builds, where the slice remembers the checksum of its bytes and the last holder stops the program when they changed. Errors:

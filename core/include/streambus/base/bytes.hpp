@@ -25,7 +25,9 @@ inline void store_be(std::byte* to, T value) noexcept {
   std::memcpy(to, &value, sizeof value);
 }
 
-[[nodiscard]] inline Bytes as_bytes(std::string_view text) noexcept { return std::as_bytes(std::span(text.data(), text.size())); }
+[[nodiscard]] inline Bytes as_bytes(std::string_view text) noexcept {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 [[nodiscard]] inline std::string_view as_text(Bytes bytes) noexcept {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -101,7 +103,8 @@ class ByteReader {
 /// Writes primitives into a span of fixed size. A write past the end makes the writer bad for good and is dropped.
 class ByteWriter {
  public:
-  explicit ByteWriter(MutableBytes bytes) noexcept : begin_(bytes.data()), position_(bytes.data()), end_(bytes.data() + bytes.size()) {}
+  explicit ByteWriter(MutableBytes bytes) noexcept
+      : begin_(bytes.data()), position_(bytes.data()), end_(bytes.data() + bytes.size()) {}
 
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   [[nodiscard]] std::size_t written() const noexcept { return static_cast<std::size_t>(position_ - begin_); }
@@ -130,7 +133,8 @@ class ByteWriter {
 
  private:
   [[nodiscard]] bool reserve(std::size_t count) noexcept {
-    if (ok_ && remaining() >= count) [[likely]] return true;
+    if (ok_ && remaining() >= count) [[likely]]
+      return true;
     ok_ = false;
     return false;
   }

@@ -73,7 +73,8 @@ struct Error {
   std::string message;
   int sys_errno = 0;
 
-  Error(ErrorCode error, std::string text, int errno_value = 0) : code(error), message(std::move(text)), sys_errno(errno_value) {}
+  Error(ErrorCode error, std::string text, int errno_value = 0)
+      : code(error), message(std::move(text)), sys_errno(errno_value) {}
   explicit Error(const Status& status) : code(status.code), message(status.text), sys_errno(status.sys_errno) {}
 
   [[nodiscard]] Status to_status() const noexcept { return {code, message, sys_errno}; }
@@ -95,7 +96,9 @@ using Result = std::expected<T, Error>;
 [[nodiscard]] Status errno_status(std::string_view what, int errno_value) noexcept;
 
 /// A Status from the outcome of a Result<void>.
-[[nodiscard]] inline Status to_status(const Result<>& result) noexcept { return result ? Status{} : result.error().to_status(); }
+[[nodiscard]] inline Status to_status(const Result<>& result) noexcept {
+  return result ? Status{} : result.error().to_status();
+}
 
 /// A Result<void> from a Status.
 [[nodiscard]] inline Result<> to_result(const Status& status) {
@@ -106,18 +109,19 @@ using Result = std::expected<T, Error>;
 }  // namespace streambus
 
 /// Returns the error of `expression` (a Result<void>) from the enclosing function.
-#define STREAMBUS_TRY(expression)                                                          \
-  do {                                                                                     \
-    if (auto streambus_try_result = (expression); !streambus_try_result) [[unlikely]] {    \
-      return std::unexpected(std::move(streambus_try_result).error());                     \
-    }                                                                                      \
+#define STREAMBUS_TRY(expression)                                                       \
+  do {                                                                                  \
+    if (auto streambus_try_result = (expression); !streambus_try_result) [[unlikely]] { \
+      return std::unexpected(std::move(streambus_try_result).error());                  \
+    }                                                                                   \
   } while (false)
 
 #define STREAMBUS_CONCAT_INNER(a, b) a##b
 #define STREAMBUS_CONCAT(a, b) STREAMBUS_CONCAT_INNER(a, b)
 #define STREAMBUS_TRY_ASSIGN_INNER(temporary, target, expression) \
   auto temporary = (expression);                                  \
-  if (!temporary) [[unlikely]] return std::unexpected(std::move(temporary).error()); \
+  if (!temporary) [[unlikely]]                                    \
+    return std::unexpected(std::move(temporary).error());         \
   target = std::move(*temporary)
 
 /// `STREAMBUS_TRY_ASSIGN(auto value, compute());` assigns the value or returns the error.
@@ -125,7 +129,8 @@ using Result = std::expected<T, Error>;
   STREAMBUS_TRY_ASSIGN_INNER(STREAMBUS_CONCAT(streambus_try_, __LINE__), target, expression)
 
 /// Returns a bad Status from the enclosing function (one that returns Status).
-#define STREAMBUS_TRY_STATUS(expression)                                        \
-  do {                                                                          \
-    if (auto streambus_status = (expression); !streambus_status.ok()) [[unlikely]] return streambus_status; \
+#define STREAMBUS_TRY_STATUS(expression)                                           \
+  do {                                                                             \
+    if (auto streambus_status = (expression); !streambus_status.ok()) [[unlikely]] \
+      return streambus_status;                                                     \
   } while (false)
