@@ -4,7 +4,9 @@
 #include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
+#include "streambus/base/error.hpp"
 #include "streambus/plugin/options.hpp"
 
 namespace streambus {
@@ -39,5 +41,21 @@ class OptionValues final : public Options {
   std::span<const OptionSpec> table_;
   std::map<std::string, Entry, std::less<>> values_;
 };
+
+/// Reads a value written as in the configuration file without quotes ("64KiB"); checks type, bounds and choices.
+/// Errors: invalid_argument, the message says what was expected and found.
+[[nodiscard]] Result<OptionValues::Value> parse_option(const OptionSpec& spec, std::string_view text);
+
+/// Checks the bounds and choices of a value that has the right type already (a whole number becomes a real where wanted).
+[[nodiscard]] Result<OptionValues::Value> check_option(const OptionSpec& spec, OptionValues::Value value);
+
+/// The value as in the configuration file, without quotes; "(secret)" for a secret.
+[[nodiscard]] std::string format_option(const OptionSpec& spec, const OptionValues::Value& value);
+
+/// "a size in bytes such as "64KiB" from 4KiB to 1GiB": what an option takes, for messages and documentation.
+[[nodiscard]] std::string describe_values(const OptionSpec& spec);
+
+/// The words of a choice option.
+[[nodiscard]] std::vector<std::string_view> choices_of(const OptionSpec& spec);
 
 }  // namespace streambus

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "streambus/base/buffer.hpp"
 #include "streambus/host/option_values.hpp"
@@ -26,6 +27,15 @@ struct ServiceSettings {
   unsigned background_threads = 2;
 };
 
+/// The value of one metric at one moment.
+struct MetricSample {
+  MetricKind kind;
+  std::string name;
+  std::string instance;  ///< "wal"; empty for the broker's own
+  std::string help;
+  std::int64_t value;
+};
+
 /// The services of one process: log, metrics, clocks, buffer pool, workers. Makes the Host of each plugin instance.
 /// Thread-safe. Must outlive every Host it made.
 class Services {
@@ -38,18 +48,21 @@ class Services {
   /// A line of the program itself; `component` is "broker", "config", "storage.wal".
   void log(LogLevel level, std::string_view component, std::string_view text) noexcept;
   [[nodiscard]] bool log_enabled(LogLevel level, std::string_view component) const noexcept;
-  [[nodiscard]] Metric& metric(MetricKind kind, std::string_view name, std::string_view instance, std::string_view help) noexcept;
+  [[nodiscard]] Metric& metric(MetricKind kind, std::string_view name, std::string_view instance,
+                               std::string_view help) noexcept;
+  /// All metrics, by name and instance.
+  [[nodiscard]] std::vector<MetricSample> metrics() const;
   [[nodiscard]] BufferSource& buffers() noexcept;
   void post(WorkClass work, void (*fn)(void*) noexcept, void* context) noexcept;
   /// Returns when all work posted before the call is done.
   void wait_idle() noexcept;
 
   struct HostSpec {
-    std::string instance_name;            ///< "wal"
-    std::string component;                ///< "storage.wal"
-    std::filesystem::path data_directory; ///< root of files(); empty: none
+    std::string instance_name;             ///< "wal"
+    std::string component;                 ///< "storage.wal"
+    std::filesystem::path data_directory;  ///< root of files(); empty: none
     DurabilitySink* durability = nullptr;
-    FileSystem* files = nullptr;          ///< replaces the real file system: tests
+    FileSystem* files = nullptr;  ///< replaces the real file system: tests
   };
   /// The host object of a plugin instance; destroyed after the instance.
   [[nodiscard]] std::unique_ptr<Host, void (*)(Host*)> make_host(HostSpec spec);
@@ -98,7 +111,8 @@ template <class T>
   auto host = services.make_host(std::move(spec));
   void* object = nullptr;
   if (const Status status = plugin.descriptor().create(*host, options, &object); !status.ok()) {
-    return fail(status.code, "plugin '" + std::string(plugin.name()) + "' refused to be created for [" + component + "]: " + status.text,
+    return fail(status.code,
+                "plugin '" + std::string(plugin.name()) + "' refused to be created for [" + component + "]: " + status.text,
                 status.sys_errno);
   }
   return Instance<T>(plugin, std::move(host), static_cast<T*>(object));

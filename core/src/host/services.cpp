@@ -1,0 +1,145 @@
+#include "streambus/host/services.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <tuple>
+
+#include "executor.hpp"
+#include "logger.hpp"
+#include "streambus/base/assert.hpp"
+#include "streambus/base/buffer_pool.hpp"
+
+namespace streambus {
+namespace {
+
+class MetricValue final : public Metric {
+ public:
+  explicit MetricValue(MetricKind kind, std::string_view help) : kind_(kind), help_(help) {}
+  void add(std::int64_t amount) noexcept override { value_.fetch_add(amount, std::memory_order_relaxed); }
+  void set(std::int64_t value) noexcept override { value_.store(value, std::memory_order_relaxed); }
+  [[nodiscard]] std::int64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+  [[nodiscard]] MetricKind kind() const noexcept { return kind_; }
+  [[nodiscard]] const std::string& help() const noexcept { return help_; }
+
+ private:
+  const MetricKind kind_;
+  const std::string help_;
+  std::atomic<std::int64_t> value_{0};
+};
+
+using MetricKey = std::pair<std::string, std::string>;  // name, instance
+
+BufferPoolSettings pool_settings(std::size_t bytes_max) {
+  BufferPoolSettings settings;
+  settings.bytes_max = bytes_max;
+  return settings;
+}
+
+}  // namespace
+
+struct Services::State {
+  explicit State(const ServiceSettings& settings)
+      : logger(settings.log),
+        pool(pool_settings(settings.buffer_bytes_max)),
+        flush("sb-flush", settings.flush_threads),
+        background("sb-work", settings.background_threads) {}
+
+  [[nodiscard]] Executor& executor(WorkClass work) noexcept { return work == WorkClass::flush ? flush : background; }
+
+  Logger logger;
+  BufferPool pool;
+  std::mutex metrics_mutex;
+  std::map<MetricKey, MetricValue> metrics;  // guarded by metrics_mutex; a value never moves
+  // Last: their threads stop before what the work may use.
+  Executor flush;
+  Executor background;
+};
+
+Services::Services(const ServiceSettings& settings) : state_(std::make_unique<State>(settings)) {}
+Services::~Services() = default;
+
+void Services::log(LogLevel level, std::string_view component, std::string_view text) noexcept {
+  if (log_enabled(level, component)) state_->logger.write(level, component, text);
+}
+
+bool Services::log_enabled(LogLevel level, std::string_view component) const noexcept {
+  return level >= state_->logger.level_of(component);
+}
+
+Metric& Services::metric(MetricKind kind, std::string_view name, std::string_view instance, std::string_view help) noexcept {
+  const std::lock_guard lock(state_->metrics_mutex);
+  return state_->metrics.try_emplace({std::string(name), std::string(instance)}, kind, help).first->second;
+}
+
+std::vector<MetricSample> Services::metrics() const {
+  const std::lock_guard lock(state_->metrics_mutex);
+  std::vector<MetricSample> samples;
+  samples.reserve(state_->metrics.size());
+  for (const auto& [key, metric] : state_->metrics) {
+    samples.push_back({metric.kind(), key.first, key.second, metric.help(), metric.value()});
+  }
+  return samples;
+}
+
+BufferSource& Services::buffers() noexcept { return state_->pool; }
+
+void Services::post(WorkClass work, void (*fn)(void*) noexcept, void* context) noexcept {
+  state_->executor(work).post(fn, context);
+}
+
+void Services::wait_idle() noexcept {
+  // Flush work may post background work and the other way round; what was posted before the call is done after this.
+  state_->flush.wait_idle();
+  state_->background.wait_idle();
+}
+
+namespace {
+
+/// What one plugin instance sees of the process.
+class InstanceHost final : public Host {
+ public:
+  InstanceHost(Services& services, Services::HostSpec spec) : services_(services), spec_(std::move(spec)) {
+    if (spec_.files == nullptr && !spec_.data_directory.empty()) {
+      owned_files_ = make_file_system(spec_.data_directory);
+      spec_.files = owned_files_.get();
+    }
+  }
+  virtual ~InstanceHost() = default;
+
+  std::string_view instance_name() const noexcept override { return spec_.instance_name; }
+  bool log_enabled(LogLevel level) const noexcept override { return services_.log_enabled(level, spec_.component); }
+  void log(LogLevel level, std::string_view text) noexcept override { services_.log(level, spec_.component, text); }
+  Metric& metric(MetricKind kind, std::string_view name, std::string_view help) noexcept override {
+    return services_.metric(kind, name, spec_.instance_name, help);
+  }
+  std::int64_t monotonic_ns() noexcept override {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
+  TimestampMs wall_ms() noexcept override {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  }
+  BufferSource& buffers() noexcept override { return services_.buffers(); }
+  void post(WorkClass work, void (*fn)(void*) noexcept, void* context) noexcept override { services_.post(work, fn, context); }
+  FileSystem& files() noexcept override {
+    STREAMBUS_ASSERT(spec_.files != nullptr && "files() is for storage plugins");
+    return *spec_.files;
+  }
+  DurabilitySink& durability() noexcept override {
+    STREAMBUS_ASSERT(spec_.durability != nullptr && "durability() is for storage plugins");
+    return *spec_.durability;
+  }
+
+ private:
+  Services& services_;
+  Services::HostSpec spec_;
+  std::unique_ptr<FileSystem, void (*)(FileSystem*)> owned_files_{nullptr, [](FileSystem*) {}};
+};
+
+}  // namespace
+
+std::unique_ptr<Host, void (*)(Host*)> Services::make_host(HostSpec spec) {
+  return {new InstanceHost(*this, std::move(spec)), [](Host* host) { delete static_cast<InstanceHost*>(host); }};
+}
+
+}  // namespace streambus
