@@ -210,7 +210,7 @@ def cpp_type(f, direction):
 
 def initialiser(f):
     if f.array or f.null or f.is_struct or f.type in ("string", "records"):
-        return ""
+        return "{}"  # so that designated initialisers may leave it out
     if f.type == "bool":
         return f" = {f.default or 'false'}"
     value = int(f.default or 0)
@@ -291,7 +291,7 @@ def walk_lines(fields, first, last, api, message):
         return lines + ["w.no_tags();"]
     lines.append("w.tags([&](auto& tags) {")
     for f in tagged:
-        when = condition(f.first, f.last, max(first, api.flexible), last)
+        when = condition(f.first, f.last, first, last)
         if f.null:
             present, null = f"m.{f.name}.has_value()", f", {condition(*f.null, f.first, f.last) or 'true'}"
         elif f.array or f.type == "string":

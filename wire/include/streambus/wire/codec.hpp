@@ -17,7 +17,7 @@ namespace streambus::wire {
 /// Batches in a response: runs of memory or of files that somebody else keeps alive. A decoded response has one slice, in
 /// its frame. A null on the wire reads as empty; empty ones are written with length 0, never as null.
 struct Records {
-  std::span<const Slice> slices;
+  std::span<const Slice> slices{};
   std::uint64_t bytes = 0;  ///< sum over the slices
 };
 

@@ -17,7 +17,7 @@ struct RequestHeader {
   std::int16_t api_key = 0;
   std::int16_t api_version = 0;
   std::int32_t correlation_id = 0;
-  std::optional<std::string_view> client_id;
+  std::optional<std::string_view> client_id{};
 };
 
 /// What precedes every response.
