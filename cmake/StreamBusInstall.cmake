@@ -4,7 +4,7 @@
 include(CMakePackageConfigHelpers)
 
 set(package_dir lib/cmake/StreamBus)
-set(libraries streambus_base streambus_plugin_api streambus_host streambus_config streambus_broker streambus_wire streambus_client)
+set(libraries streambus_base streambus_plugin_api streambus_plugin_loader streambus_host streambus_config streambus_broker streambus_wire streambus_client)
 foreach(library ${libraries})
   if(TARGET ${library})
     install(TARGETS ${library} EXPORT StreamBusTargets ARCHIVE DESTINATION lib/streambus COMPONENT dev)

@@ -26,7 +26,7 @@ struct ListenerSection {
   std::string transport;  ///< name of a transport section (made implicitly from "tcp" -> plugin transport-tcp)
   std::string protocol;   ///< name of a protocol section
   std::string address;
-  std::string advertised_host;  ///< empty: the host of the bound address
+  std::string advertised_host;        ///< empty: the host of the bound address
   std::uint16_t advertised_port = 0;  ///< 0: the port of the bound address
 };
 
@@ -62,27 +62,36 @@ struct Diagnostic {
 
 /// Where a resolved value came from, for --print-config.
 struct ResolvedValue {
-  std::string key;     ///< "storage.wal.durability"
-  std::string value;   ///< as TOML
+  std::string key;     ///< "storage.wal.durability", "topic.metrics.retention.ms"
+  std::string value;   ///< as TOML; a secret as its reference
   std::string origin;  ///< "default", "streambus.toml:12", "--set"
+  std::string header;  ///< of its section, as TOML, on the first value of each: "[storage.wal]", "[[topic]]"; else empty
+  std::string leaf;    ///< the key inside the section, as TOML: "durability", "\"retention.ms\""
 };
 
 struct ConfigSource {
   std::string text;
-  std::string name;                      ///< for messages: the file name
-  std::vector<std::string> overrides;    ///< "storage.wal.durability=pagecache"
+  std::string name;                                ///< for messages: the file name
+  std::vector<std::string> overrides;              ///< "storage.wal.durability=pagecache"
   std::vector<std::filesystem::path> plugin_dirs;  ///< from --plugin-dir
 };
 
 struct ConfigOutcome {
-  std::optional<BrokerConfig> config;    ///< absent when there is an error
-  std::vector<Diagnostic> diagnostics;   ///< all of them, in order of position
+  std::optional<BrokerConfig> config;   ///< absent when there is an error
+  std::vector<Diagnostic> diagnostics;  ///< all of them, in order of position
   std::vector<ResolvedValue> resolved;
   std::unique_ptr<PluginRegistry> registry;  ///< owns the loaded plugins that `config` points to
 };
 
 /// Parses, resolves, validates and loads the plugins named. Never throws; opens no data directory and no socket.
 [[nodiscard]] ConfigOutcome load_config(const ConfigSource& source);
+
+/// The resolved configuration as TOML, with the origin of each value as a comment. Reads back as the same configuration.
+[[nodiscard]] std::string print_config(const ConfigOutcome& outcome);
+
+/// docs/configuration.md: every section, option and topic setting with type, default and bounds, from the tables that
+/// validate them. Loads every plugin of the registry's search path; those that are refused are left out.
+[[nodiscard]] std::string config_reference(PluginRegistry& registry);
 
 /// Reads a file into a ConfigSource.
 [[nodiscard]] Result<ConfigSource> read_config_file(const std::filesystem::path& path);

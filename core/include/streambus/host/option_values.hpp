@@ -3,6 +3,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -18,6 +19,13 @@ class OptionValues final : public Options {
 
   /// Starts with the defaults of the table; required options are absent until set.
   explicit OptionValues(std::span<const OptionSpec> table);
+  OptionValues(OptionValues&& other) noexcept : table_(other.table_), values_(std::move(other.values_)) {}
+  OptionValues& operator=(OptionValues&& other) noexcept {
+    table_ = other.table_;
+    values_ = std::move(other.values_);
+    return *this;
+  }
+  ~OptionValues() = default;
 
   /// Overwrites one value, already checked against its spec.
   void set(std::string_view key, Value value);
