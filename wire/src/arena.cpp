@@ -23,8 +23,10 @@ void* Arena::allocate_slowly(std::size_t bytes) noexcept {
   Block** link = current_ == nullptr ? &first_ : &current_->next;
   while (*link != nullptr && static_cast<std::size_t>((*link)->end() - (*link)->begin()) < bytes) link = &(*link)->next;
   if (*link == nullptr) {
+    // Blocks double, but together stay within what reset() keeps as long as the content does: no allocation in steady state.
     const std::size_t doubled = current_ == nullptr ? limits_.block_bytes : current_->bytes * 2;
-    const std::size_t wanted = std::max({limits_.block_bytes, std::min(doubled, limits_.keep_bytes), bytes + kHeaderBytes});
+    const std::size_t room = limits_.keep_bytes > held_bytes_ ? limits_.keep_bytes - held_bytes_ : limits_.block_bytes;
+    const std::size_t wanted = std::max(std::min(doubled, room), bytes + kHeaderBytes);
     if (held_bytes_ > limits_.bytes_max || wanted > limits_.bytes_max + kHeaderBytes - held_bytes_) return nullptr;
     void* const memory = ::operator new(wanted, std::nothrow);
     if (memory == nullptr) return nullptr;

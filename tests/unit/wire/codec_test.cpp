@@ -75,7 +75,8 @@ TEST_F(Codec, NullOnlyWhereTheVersionHasIt) {
 
 TEST_F(Codec, NullBatchesReadAsEmptyAndAreNeverWritten) {
   ProduceRequest request;
-  ASSERT_TRUE(bench_.decodes(hex("ffff ffff 00000000 00000001 0001 74 00000001 00000000 ffffffff"), 3, request));
+  const std::string bytes = hex("ffff ffff 00000000 00000001 0001 74 00000001 00000000 ffffffff");
+  ASSERT_TRUE(bench_.decodes(bytes, 3, request));
   EXPECT_TRUE(request.topic_data[0].partition_data[0].records.empty());
   EXPECT_EQ(bench_.bytes_of(request, 3), hex("ffff ffff 00000000 00000001 0001 74 00000001 00000000 00000000"));
 }
@@ -98,7 +99,8 @@ TEST_F(Codec, UnknownTagsAreSkippedKnownOnesMustFit) {
 
   const std::string fetch = hex("ffffffff 00000000 00000000 00000000 00 00000000 ffffffff 01 01 01");
   FetchRequest request;
-  ASSERT_TRUE(bench_.decodes(fetch + hex("01 00 03 03 6162"), 12, request));
+  const std::string tagged = fetch + hex("01 00 03 03 6162");
+  ASSERT_TRUE(bench_.decodes(tagged, 12, request));
   EXPECT_EQ(request.cluster_id, "ab");
   EXPECT_FALSE(bench_.decodes(fetch + hex("01 00 04 03 6162 00"), 12, request)) << "bytes left in the value";
   EXPECT_FALSE(bench_.decodes(fetch + hex("01 00 02 03 6162"), 12, request)) << "value cut short";
@@ -186,7 +188,8 @@ TEST_F(Codec, SteadyStateTakesNoMemory) {
     RandomSource source(7);
     const auto message = filled<MetadataResponse>(9, bench_.arena, source);
     MetadataResponse decoded;
-    ASSERT_TRUE(bench_.decodes(bench_.bytes_of(message, 9), 9, decoded));
+    const std::string bytes = bench_.bytes_of(message, 9);
+    ASSERT_TRUE(bench_.decodes(bytes, 9, decoded));
     if (round == 0) held = bench_.arena.held_bytes();
     EXPECT_EQ(bench_.arena.held_bytes(), held);
   }

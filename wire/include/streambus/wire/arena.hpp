@@ -11,7 +11,7 @@ namespace streambus::wire {
 
 /// Sizes of an Arena, in bytes.
 struct ArenaLimits {
-  std::size_t block_bytes = 4096;        ///< the first block; each further one is at least twice as large as the last
+  std::size_t block_bytes = 4096;        ///< the first block; further ones double, up to keep_bytes together
   std::size_t keep_bytes = 256UL << 10;  ///< blocks beyond this are given back by reset()
   std::size_t bytes_max = 256UL << 20;   ///< the most that one message may take; beyond, allocations fail
 };
