@@ -33,6 +33,7 @@ target_compile_options(streambus_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wconversion -Wno-sign-conversion
   -fno-omit-frame-pointer
   $<$<CXX_COMPILER_ID:Clang>:-Wno-c++98-compat>
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> # false positives on "text" + std::string in GCC 12 (GCC bug 105651)
   $<$<BOOL:${STREAMBUS_WERROR}>:-Werror>
   $<$<CONFIG:Debug>:-Og>)
 if(STREAMBUS_SANITIZE)
