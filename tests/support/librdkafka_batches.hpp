@@ -1,0 +1,47 @@
+#pragma once
+// RecordBatches as a real Kafka client sends them: librdkafka 2.0.2 against its mock broker, taken from its Produce requests.
+//
+// Four records, created at 1700000000000 ms + 0, 7, 14 and -79 ms: keys "key-0", "key-1", null, "key-3"; values
+// "value N: the quick brown fox the quick brown fox ", the last one null; the second has the headers trace=abc and null=null.
+
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+namespace streambus::test {
+
+inline constexpr std::string_view kLibrdkafkaNone =
+    "000000000000000000000101000000000216f500bf0000000000030000018bcfe568000000018bcfe5680effffffffffffffffffffffffff"
+    "ff00000004780000000a6b65792d306276616c756520303a2074686520717569636b2062726f776e20666f782074686520717569636b2062"
+    "726f776e20666f7820009801000e020a6b65792d316276616c756520313a2074686520717569636b2062726f776e20666f78207468652071"
+    "7569636b2062726f776e20666f7820040a747261636506616263086e756c6c016e001c04016276616c756520323a2074686520717569636b"
+    "2062726f776e20666f782074686520717569636b2062726f776e20666f78200018009d01060a6b65792d330100";
+
+inline constexpr std::string_view kLibrdkafkaLz4 =
+    "0000000000000000000000ac00000000020bff967f0003000000030000018bcfe568000000018bcfe5680effffffffffffffffffffffffff"
+    "ff0000000404224d186040826c000000ff18780000000a6b65792d306276616c756520303a2074686520717569636b2062726f776e20666f"
+    "7814000261009801000e023e0013313e001f313e0017f307040a747261636506616263086e756c6c016e001c040148001f32480017e00018"
+    "009d01060a6b65792d33010000000000";
+
+inline constexpr std::string_view kLibrdkafkaZstd =
+    "00000000000000000000009d00000000026abd9ff70004000000030000018bcfe568000000018bcfe5680effffffffffffffffffffffffff"
+    "ff0000000428b52ffd00581d0300e404780000000a6b65792d306276616c756520303a2074686520717569636b2062726f776e20666f7800"
+    "9801000e023131040a747261636506616263086e756c6c016e001c04013218009d010633010007004050c03009e38a000ae40d425b7edf7c"
+    "02";
+
+inline constexpr std::string_view kLibrdkafkaGzip =
+    "0000000000000000000000a200000000022588829d0001000000030000018bcfe568000000018bcfe5680effffffffffffffffffffffffff"
+    "ff000000041f8b0800000000000003ab606060e0ca4eadd435482a4bcc294d5530b05228c94855282ccd4cce56482aca2fcf5348cbafc02a"
+    "c6308391818f09acdb10aadb9078dd2c5c254589c9a96c8949c91c79a539398c790c322c8c50738c48708504c35c4636b02b8c1919007f50"
+    "1edad0000000";
+
+/// The bytes of hexadecimal digits.
+inline std::vector<std::byte> from_hex(std::string_view digits) {
+  const auto value = [](char digit) { return digit <= '9' ? digit - '0' : digit - 'a' + 10; };
+  std::vector<std::byte> bytes(digits.size() / 2);
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::byte>(value(digits[2 * i]) * 16 + value(digits[2 * i + 1]));
+  return bytes;
+}
+
+}  // namespace streambus::test
