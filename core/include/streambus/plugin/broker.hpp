@@ -93,6 +93,7 @@ class ProduceWaiter {
   /// For the broker while the waiter is pending: its place in a list.
   ProduceWaiter* next = nullptr;
   std::uint64_t position = 0;
+  Offset end = kNoOffset;  ///< the offset after the appended batches
   void* context = nullptr;
 
  protected:
@@ -127,6 +128,7 @@ struct FetchCall {
 };
 
 /// Waits for a partition to have visible data from an offset on. The caller owns it; it is registered at most once.
+/// Where watch() returned true, unwatch() follows before the watch is destroyed, also after data_available() was called.
 class FetchWatch {
  public:
   FetchWatch() = default;

@@ -1,0 +1,205 @@
+// Creating, changing and deleting topics.
+
+#include <algorithm>
+#include <new>
+
+#include "broker_core.hpp"
+
+namespace streambus::broker {
+namespace {
+
+/// Producer ids are handed out from blocks, so that most calls write no file.
+constexpr std::int64_t kProducerIdBlock = 1000;
+
+/// Runs administrative work at the border: an exception becomes a Status.
+template <class Work>
+Status guarded(const Work& work) noexcept {
+  try {
+    return to_status(work());
+  } catch (const std::bad_alloc&) {
+    return {ErrorCode::no_space, "out of memory"};
+  } catch (const std::exception& error) {
+    return {ErrorCode::internal, error.what()};
+  }
+}
+
+}  // namespace
+
+StorageEngine* BrokerCore::engine(std::string_view storage) const noexcept {
+  const auto found = engines_.find(storage);
+  return found == engines_.end() ? nullptr : found->second;
+}
+
+Ref<Partition> BrokerCore::make_partition(std::string_view name, const StoredTopic& topic, std::size_t id) const {
+  const TopicPolicy policy(topic.settings, settings_.topic_defaults.settings);
+  return Ref<Partition>::adopt(new Partition(environment_, {.topic = std::string(name),
+                                                            .topic_id = topic.id,
+                                                            .id = static_cast<PartitionId>(id),
+                                                            .engine = engine(topic.storage),
+                                                            .settings = policy.partition_settings(),
+                                                            .rules = policy.admission_rules(codecs_)}));
+}
+
+Result<> BrokerCore::check_running() const {
+  return stopped_ ? fail(ErrorCode::cancelled, "the broker is stopping") : Result<>();
+}
+
+Result<> BrokerCore::check_room(std::size_t more_partitions) const {
+  std::size_t partitions = 0;
+  for (const auto& [name, topic] : store_.state().topics) partitions += topic.partitions.size();
+  if (partitions + more_partitions <= kBrokerPartitionsMax) return {};
+  return fail(ErrorCode::invalid_argument, "the broker holds " + std::to_string(partitions) + " partitions of at most " +
+                                               std::to_string(kBrokerPartitionsMax) +
+                                               ": delete topics or ask for fewer partitions");
+}
+
+Result<StoredTopic> BrokerCore::plan_topic(std::string_view name, std::int32_t partitions, std::span<const Setting> settings,
+                                           std::string_view storage) const {
+  STREAMBUS_TRY(check_topic_name(name));
+  if (partitions < 1 || partitions > kTopicPartitionsMax) {
+    return fail(ErrorCode::invalid_argument, "partitions of topic '" + std::string(name) + "': expected 1 to " +
+                                                 std::to_string(kTopicPartitionsMax) + ", found " + std::to_string(partitions));
+  }
+  StoredTopic topic;
+  topic.storage = storage;
+  for (const Setting& setting : settings) {
+    STREAMBUS_TRY_ASSIGN(std::string value, check_setting(setting.name, setting.value, codecs_));
+    if (setting.name == setting::kStorage && !value.empty()) topic.storage = value;
+    if (!topic.settings.emplace(setting.name, std::move(value)).second) {
+      return fail(ErrorCode::invalid_argument, "the setting '" + std::string(setting.name) + "' is given twice");
+    }
+  }
+  if (engine(topic.storage) == nullptr) {
+    std::string known;
+    for (const auto& [section, object] : engines_) known += (known.empty() ? "'" : ", '") + section + "'";
+    return fail(ErrorCode::invalid_argument,
+                "storage of topic '" + std::string(name) + "': expected one of " + known + ", found '" + topic.storage + "'");
+  }
+  STREAMBUS_TRY(check_room(static_cast<std::size_t>(partitions)));
+  STREAMBUS_TRY_ASSIGN(topic.id, make_topic_id());
+  topic.partitions.assign(static_cast<std::size_t>(partitions), LeaderEpochs().starts());
+  return topic;
+}
+
+/// First the partitions, then the list: what a crash leaves between the two is removed at the next start.
+Result<> BrokerCore::create(std::string_view name, StoredTopic planned) {
+  auto topic = Ref<Topic>::adopt(new Topic);
+  topic->name = name;
+  for (std::size_t id = 0; id < planned.partitions.size(); ++id) topic->partitions.push_back(make_partition(name, planned, id));
+  std::vector<Status> statuses(topic->partitions.size());
+  for_each_parallel(statuses.size(), [&](std::size_t id) { statuses[id] = topic->partitions[id]->open({}, false); });
+
+  const auto failed = std::find_if(statuses.begin(), statuses.end(), [](const Status& status) { return !status.ok(); });
+  Result<> outcome = failed == statuses.end() ? Result<>() : to_result(*failed);
+  if (outcome) {
+    StoredState next = store_.state();
+    next.topics[std::string(name)] = planned;
+    outcome = store_.commit(std::move(next));
+  }
+  if (!outcome) {
+    for (const Ref<Partition>& partition : topic->partitions) (void)partition->remove();
+    outcome.error().message = "topic '" + std::string(name) + "' was not created: " + outcome.error().message;
+    return outcome;
+  }
+  topic->stored = std::move(planned);
+  log(LogLevel::info, "topic '" + topic->name + "' created: " + std::to_string(topic->partitions.size()) +
+                          " partitions on storage '" + topic->stored.storage + "'");
+  publish(std::move(topic));
+  return {};
+}
+
+void BrokerCore::publish(Ref<Topic> topic) {
+  const std::lock_guard lock(topics_mutex_);
+  by_name_.emplace(topic->name, topic.get());
+  topics_.emplace(topic->name, std::move(topic));
+}
+
+Status BrokerCore::create_topic(const TopicSpec& spec) noexcept {
+  return guarded([&]() -> Result<> {
+    const std::lock_guard admin(admin_mutex_);
+    STREAMBUS_TRY(check_running());
+    if (find(spec.name)) return fail(ErrorCode::already_exists, "topic '" + std::string(spec.name) + "' exists");
+    const std::int32_t partitions = spec.partition_count == -1 ? settings_.topic_defaults.partitions : spec.partition_count;
+    STREAMBUS_TRY_ASSIGN(StoredTopic planned,
+                         plan_topic(spec.name, partitions, spec.settings, settings_.topic_defaults.storage));
+    return spec.validate_only ? Result<>() : create(spec.name, std::move(planned));
+  });
+}
+
+Status BrokerCore::delete_topic(std::string_view name) noexcept {
+  return guarded([&]() -> Result<> {
+    const std::lock_guard admin(admin_mutex_);
+    STREAMBUS_TRY(check_running());
+    const Ref<Topic> topic = find(name);
+    if (!topic) return fail(ErrorCode::not_found, "there is no topic '" + std::string(name) + "'");
+    StoredState next = store_.state();
+    next.topics.erase(next.topics.find(name));
+    STREAMBUS_TRY(store_.commit(std::move(next)));
+    {
+      const std::lock_guard lock(topics_mutex_);
+      by_name_.erase(topic->name);
+      topics_.erase(topics_.find(name));
+    }
+    // The topic is gone; files that do not go now are orphans, removed at the next start.
+    for_each_parallel(topic->partitions.size(), [&](std::size_t id) {
+      if (const Status status = topic->partitions[id]->remove(); !status.ok()) {
+        log(LogLevel::warning,
+            "files of deleted partition " + topic->name + "/" + std::to_string(id) + " remain: " + status.text);
+      }
+    });
+    log(LogLevel::info, "topic '" + topic->name + "' deleted");
+    return {};
+  });
+}
+
+Status BrokerCore::visit_settings(std::string_view topic_name, SettingVisitor& visitor) noexcept {
+  const std::shared_lock lock(topics_mutex_);
+  const auto found = topics_.find(topic_name);
+  if (found == topics_.end()) return {ErrorCode::not_found, "there is no such topic"};
+  const StoredTopic& stored = found->second->stored;
+  const TopicPolicy policy(stored.settings, settings_.topic_defaults.settings);
+  for (const TopicSettingSpec& spec : kTopicSettings) {
+    TopicPolicy::Value value = policy.value(spec);
+    if (spec.name == setting::kStorage) {
+      const bool chosen = stored.settings.contains(setting::kStorage) || stored.storage != settings_.topic_defaults.storage;
+      value = {stored.storage, chosen ? SettingSource::topic : SettingSource::broker_file};
+    }
+    visitor.setting({.name = spec.name,
+                     .value = value.text,
+                     .doc = spec.doc,
+                     .type = spec.type,
+                     .source = value.source,
+                     .read_only = spec.read_only});
+  }
+  return {};
+}
+
+Status BrokerCore::new_producer_id(std::int64_t* id) noexcept {
+  return guarded([&]() -> Result<> {
+    const std::lock_guard admin(admin_mutex_);
+    STREAMBUS_TRY(check_running());
+    if (producer_ids_left_ == 0) {
+      StoredState next = store_.state();
+      next_producer_id_ = next.next_producer_id;
+      next.next_producer_id += kProducerIdBlock;
+      STREAMBUS_TRY(store_.commit(std::move(next)));
+      producer_ids_left_ = kProducerIdBlock;
+    }
+    --producer_ids_left_;
+    *id = next_producer_id_++;
+    return {};
+  });
+}
+
+Status BrokerCore::reopen_partition(std::string_view topic, PartitionId partition) noexcept {
+  return guarded([&]() -> Result<> {
+    const std::lock_guard admin(admin_mutex_);
+    STREAMBUS_TRY(check_running());
+    const Ref<Partition> found = find(topic, partition);
+    if (!found) return fail(ErrorCode::not_found, "there is no such partition");
+    STREAMBUS_TRY(to_result(found->reopen()));
+    return store_raised_epochs();
+  });
+}
+
+}  // namespace streambus::broker

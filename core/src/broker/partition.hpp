@@ -1,0 +1,151 @@
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+
+#include "admission.hpp"
+#include "durability.hpp"
+#include "leader_epochs.hpp"
+#include "producer_snapshots.hpp"
+#include "producer_table.hpp"
+#include "streambus/plugin/broker.hpp"
+#include "watch_list.hpp"
+
+namespace streambus::broker {
+
+/// What all partitions use. Outlives them.
+struct PartitionEnvironment {
+  Host& host;  ///< its files() are data_dir/meta
+  DomainTable& domains;
+  const CodecSet& codecs;
+};
+
+/// What a partition is made of.
+struct PartitionSpec {
+  std::string topic;
+  std::string topic_id;
+  PartitionId id = 0;
+  StorageEngine* engine = nullptr;  ///< null: its storage is not configured; the partition is offline
+  PartitionSettings settings;
+  AdmissionRules rules;
+};
+
+/// One partition: assigns offsets, decides what is visible, keeps producers and epochs.
+///
+/// Thread-safe. Appends are serialized by a mutex; fetches share a gate with each other and with appends, and are kept out
+/// only while the log is replaced or closed. Reference-counted: a partition that is deleted answers not_found to those
+/// who still hold it.
+class Partition final : public DurableTarget {
+ public:
+  Partition(const PartitionEnvironment& environment, PartitionSpec spec);
+
+  /// Opens the log and recovers the producers. Where `existed` and the log may have lost a tail, begins a new epoch: other
+  /// values may come at offsets that a client has read. On failure the partition is offline and says why. Blocks.
+  Status open(LeaderEpochs epochs, bool existed) noexcept;
+
+  /// Opens the log again, after a failure whose cause is gone. Not concurrently with itself, open(), close() or remove().
+  /// Blocks.
+  Status reopen() noexcept;
+
+  /// Writes the producers down and closes the log; later calls get `cancelled`. Blocks.
+  Status close() noexcept;
+
+  /// Closes the log and removes it from the engine; later calls get `not_found`. Blocks.
+  Status remove() noexcept;
+
+  /// See Broker. The caller holds a reference.
+  ProduceOutcome produce(MutableBytes batches, ProduceWaiter& waiter) noexcept;
+  void fetch(FetchCall& call) noexcept;
+  [[nodiscard]] bool watch(FetchWatch& watch) noexcept;
+  void find_offset(OffsetCall& call) noexcept;
+  Status epoch_end(LeaderEpoch current, LeaderEpoch wanted, LeaderEpoch* epoch, Offset* end) noexcept;
+  static void unwatch(FetchWatch& watch) noexcept;
+
+  /// Takes changed settings into account. May block.
+  Status apply(const PartitionSettings& settings, const AdmissionRules& rules) noexcept;
+
+  /// Enforces retention, forgets idle producers, notices a failed domain. May block.
+  void maintain(TimestampMs wall_ms, std::int64_t monotonic_ns) noexcept;
+
+  void durable_to(Offset end) noexcept override;
+
+  [[nodiscard]] PartitionView view() noexcept;
+  [[nodiscard]] std::vector<EpochStart> epoch_starts() const;
+  [[nodiscard]] PartitionId id() const noexcept { return spec_.id; }
+  [[nodiscard]] const std::string& topic() const noexcept { return spec_.topic; }
+  /// Why the partition takes no writes; ok where it does.
+  [[nodiscard]] Status offline_reason() noexcept;
+
+ private:
+  void dispose() noexcept override { delete this; }
+
+  struct Appended {
+    ProduceOutcome outcome = ProduceOutcome::done;
+    bool visible_moved = false;
+    bool snapshot_due = false;
+  };
+  [[nodiscard]] PartitionKey key() const noexcept { return {spec_.topic, spec_.topic_id, spec_.id}; }
+  [[nodiscard]] bool keeps_snapshots() const noexcept { return durability_ != Durability::memory; }
+  void log(LogLevel level, const std::string& text) noexcept;
+
+  Status open_log(bool existed);
+  void install(PartitionLog* log, Ref<Domain> domain, const LogState& state);
+  [[nodiscard]] PartitionLog* take_log() noexcept;
+  void write_snapshot() noexcept;
+
+  // Under mutex_.
+  [[nodiscard]] Status writable() noexcept;
+  void take_offline(const Status& reason) noexcept;
+  [[nodiscard]] Appended append(AdmittedBatches& batches, ProduceWaiter& waiter) noexcept;
+  [[nodiscard]] Appended append_failed(const Status& status, ProduceWaiter& waiter) noexcept;
+  [[nodiscard]] Appended answer_duplicate(const ProducedBatch& batch, ProduceWaiter& waiter) noexcept;
+  [[nodiscard]] Appended refuse_sequence(const ProducerTable::Verdict& verdict, const ProducerStamp& stamp,
+                                         ProduceWaiter& waiter) noexcept;
+  [[nodiscard]] Appended wait_durable(std::uint64_t position, Offset end, ProduceWaiter& waiter) noexcept;
+  void remember(const AdmittedBatches& batches) noexcept;
+  void raise_visible(Offset end) noexcept;
+
+  // Under the gate.
+  [[nodiscard]] ErrorCode check_epoch(LeaderEpoch claimed) const noexcept;
+  void find_time(OffsetCall& call) noexcept;
+  void find_max_timestamp(OffsetCall& call) noexcept;
+  [[nodiscard]] bool find_in_batches(Offset batch_base, TimestampMs timestamp, Offset visible, OffsetCall& call) noexcept;
+
+  // Constant after construction.
+  const PartitionEnvironment& environment_;
+  const PartitionSpec spec_;
+  const Durability durability_;
+
+  std::atomic<AdmissionRules> rules_;
+  std::atomic<std::int64_t> start_{0};    ///< as last seen; may lag behind the log's own
+  std::atomic<std::int64_t> end_{0};      ///< the next record's offset; written under mutex_
+  std::atomic<std::int64_t> visible_{0};  ///< consumers see what lies below; never goes back while the log is open
+  std::atomic<bool> offline_{true};
+  WatchList watches_;
+
+  /// Held shared by whoever uses log_ without mutex_, exclusively (with mutex_) by whoever replaces it.
+  std::shared_mutex gate_;
+  mutable std::mutex mutex_;
+  // Written under mutex_ and gate_, read under either.
+  PartitionLog* log_ = nullptr;
+  Ref<Domain> domain_;
+  LeaderEpochs epochs_;
+  ErrorCode gone_ = ErrorCode::ok;  ///< not_found after remove(), cancelled after close()
+  // Guarded by mutex_.
+  Status offline_reason_{ErrorCode::offline, "the partition is not open yet"};
+  PartitionSettings settings_;
+  ProducerTable producers_;
+  std::uint64_t last_position_ = 0;
+  std::uint64_t bytes_since_snapshot_ = 0;
+  bool snapshot_pending_ = false;
+  bool out_of_space_ = false;
+  /// Before mutex_: a snapshot is never taken of one state of the log and written in another.
+  std::mutex snapshot_mutex_;
+  // Guarded by snapshot_mutex_.
+  ProducerSnapshots snapshots_;
+};
+
+}  // namespace streambus::broker
