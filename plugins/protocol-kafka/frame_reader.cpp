@@ -83,15 +83,18 @@ MutableBytes FrameReader::space() noexcept {
 
   std::size_t needed = count + 1;
   bool fits = false;
-  if (length_known()) {
-    needed = kLengthBytes + static_cast<std::size_t>(length());
-    // What the peer only announced is not allocated: its bytes must come first.
-    if (needed > std::max(usual_bytes_, kMediumBytes))
-      needed = std::min(needed, std::max({usual_bytes_, kMediumBytes, 4 * count}));
-    needed = std::max(needed, count + 1);
-    fits = begin_ + needed <= buffer_->capacity();
-  } else {
+  if (!length_known()) {
     fits = end_ + kRoomMin <= buffer_->capacity();
+  } else {
+    needed = std::max(kLengthBytes + static_cast<std::size_t>(length()), needed);
+    const std::size_t trusted = std::max(usual_bytes_, kMediumBytes);
+    if (needed <= trusted) {
+      fits = begin_ + needed <= buffer_->capacity();
+    } else {
+      // What the peer only announced is not allocated: the bytes must come first, and fill what there is.
+      fits = end_ < buffer_->capacity();
+      needed = std::min(needed, std::max(trusted, 4 * count));
+    }
   }
   if (!fits) {
     if (needed <= buffer_->capacity() && buffer_->unique()) {

@@ -27,6 +27,7 @@ class FakeBuffers final : public BufferSource {
  public:
   explicit FakeBuffers(const BufferPoolSettings& settings) : pool(settings) {}
   Status get(std::size_t bytes, Buffer** out) noexcept override {
+    ++gets;
     if (exhausted.load()) return {ErrorCode::busy, "exhausted by the test"};
     return pool.get(bytes, out);
   }
@@ -39,6 +40,7 @@ class FakeBuffers final : public BufferSource {
   }
   BufferPool pool;
   std::atomic<bool> exhausted{false};
+  std::atomic<std::size_t> gets{0};
 };
 
 class FakeHost final : public Host {

@@ -42,18 +42,22 @@ TEST_F(FrameReaderTest, CutsFramesWhateverTheChunks) {
   std::mt19937 random(7);
   std::vector<std::string> expected;
   std::string stream;
+  std::string short_stream;  // what is delivered in the smallest pieces
   for (const std::size_t size : {0, 1, 5, 4091, 4092, 4093, 8000, 65532, 65533, 70000, 300, 1048572, 1048573, 2000000, 17, 9}) {
     std::string body(size, '\0');
     for (char& c : body) c = static_cast<char>(random());
     if (size >= 2) body[0] = body[1] = 0;  // produce requests
     stream += raw_frame(body);
     expected.push_back(std::move(body));
+    if (expected.size() == 10) short_stream = stream;
   }
-  for (const std::size_t chunk : {1UL << 30, 1UL << 16, 1000UL, 7UL}) {
+  for (const std::size_t chunk : {1UL << 30, 1UL << 16, 1000UL}) {
     reader_.clear();
     EXPECT_EQ(feed(stream, chunk), expected) << "chunks of " << chunk;
     EXPECT_EQ(reader_.held_bytes(), 0U);
   }
+  expected.resize(10);
+  EXPECT_EQ(feed(short_stream, 7), expected);
   EXPECT_EQ(buffers_.lent_bytes(), 0U);
 }
 
@@ -73,6 +77,14 @@ TEST_F(FrameReaderTest, HalfARequestThenSilenceHoldsLittle) {
   // As bytes come, the buffer grows with them.
   EXPECT_TRUE(feed(std::string(1 << 20, 'x'), 1 << 16).empty());
   EXPECT_LE(reader_.held_bytes(), std::size_t{5} << 20);
+}
+
+TEST_F(FrameReaderTest, ALargeFrameThatTricklesInIsMovedAFewTimesOnly) {
+  EXPECT_EQ(feed(raw_frame(std::string(3'000'000, '\0')), 500).size(), 1U);
+  EXPECT_LE(buffers_.gets, 6U);
+  buffers_.gets = 0;
+  EXPECT_EQ(feed(raw_frame(std::string(900'000, '\0')), 1 << 18).size(), 1U);
+  EXPECT_EQ(buffers_.gets, 1U) << "frames of a size that was seen before go into one buffer";
 }
 
 TEST_F(FrameReaderTest, LearnsTheSizeOfFramesAndForgetsIt) {
