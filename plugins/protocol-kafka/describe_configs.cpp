@@ -77,9 +77,9 @@ Handled describe_broker(Exchange& exchange, const Request& request, const Reques
     return refuse(result, WireError::invalid_request, "expected the id of this broker: there is no other");
   }
   char address[300];
-  const std::string_view host = endpoint.listener().advertised_host;
+  const std::string_view host = endpoint.advertised_host();
   std::snprintf(address, sizeof address, "PLAINTEXT://%.*s:%u", static_cast<int>(host.size()), host.data(),
-                endpoint.listener().advertised_port);
+                endpoint.advertised_port());
   const auto fact = [](std::string_view name, std::string_view value, SettingType type, std::string_view doc) {
     return SettingView{name, value, doc, type, SettingSource::broker_file, true};
   };

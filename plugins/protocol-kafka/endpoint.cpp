@@ -13,7 +13,8 @@ Endpoint::Endpoint(Host& host, Broker& broker, const ListenerInfo& listener, con
       bad_requests(host.metric(MetricKind::counter, "protocol_bad_requests_total", "Requests that closed their connection")),
       host_(host),
       broker_(broker),
-      listener_(listener),
+      advertised_host_(listener.advertised_host),
+      advertised_port_(listener.advertised_port),
       settings_(settings),
       bursts_(Ref<BurstPool>::adopt(new BurstPool(host.buffers()))) {}
 

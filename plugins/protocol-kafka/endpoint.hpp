@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <string>
 #include <string_view>
 
 #include "response_burst.hpp"
@@ -22,7 +23,9 @@ class Endpoint final : public SessionFactory {
 
   [[nodiscard]] Host& host() noexcept { return host_; }
   [[nodiscard]] Broker& broker() noexcept { return broker_; }
-  [[nodiscard]] const ListenerInfo& listener() const noexcept { return listener_; }
+  /// What clients are told to connect to.
+  [[nodiscard]] const std::string& advertised_host() const noexcept { return advertised_host_; }
+  [[nodiscard]] std::uint16_t advertised_port() const noexcept { return advertised_port_; }
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
   [[nodiscard]] BurstPool& bursts() noexcept { return *bursts_; }
 
@@ -39,7 +42,8 @@ class Endpoint final : public SessionFactory {
 
   Host& host_;
   Broker& broker_;
-  ListenerInfo listener_;
+  std::string advertised_host_;
+  std::uint16_t advertised_port_;
   Settings settings_;
   Ref<BurstPool> bursts_;
   std::atomic<std::int64_t> log_second_{0};

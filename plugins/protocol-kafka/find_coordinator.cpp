@@ -32,8 +32,8 @@ Handled handle_find_coordinator(Exchange& exchange) noexcept {
   const Refusal refusal = refusal_of(request.key_type);
   const bool refused = refusal.error != wire::WireError::none;
   const std::int32_t node = refused ? -1 : endpoint.broker().identity().node_id;
-  const std::string_view host = refused ? std::string_view() : endpoint.listener().advertised_host;
-  const std::int32_t port = refused ? -1 : endpoint.listener().advertised_port;
+  const std::string_view host = refused ? std::string_view() : std::string_view(endpoint.advertised_host());
+  const std::int32_t port = refused ? -1 : endpoint.advertised_port();
 
   response->error_code = code_of(refusal.error);
   response->error_message = refusal.text;

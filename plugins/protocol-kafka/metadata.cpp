@@ -102,7 +102,7 @@ Handled answer(Exchange& exchange, const Request& request, bool create) noexcept
   const std::span<std::int32_t> this_node = exchange.arena.array<std::int32_t>(1);
   if (response == nullptr || brokers.empty() || this_node.empty()) return Handled::out_of_memory;
   this_node[0] = identity.node_id;
-  brokers[0] = {identity.node_id, endpoint.listener().advertised_host, endpoint.listener().advertised_port, std::nullopt};
+  brokers[0] = {identity.node_id, endpoint.advertised_host(), endpoint.advertised_port(), std::nullopt};
 
   Collector found(exchange.arena, this_node);
   if (wants_all(request, exchange.header.api_version)) {
