@@ -3,6 +3,12 @@
 #include <cstdlib>
 #include <new>
 
+#ifdef STREAMBUS_TEST_SANITIZED
+
+std::size_t streambus::test::allocations() noexcept { return 0; }
+
+#else
+
 namespace {
 
 thread_local std::size_t count = 0;
@@ -36,3 +42,5 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+#endif
