@@ -133,10 +133,10 @@ void Loader::use_or_imply(PluginKind kind, const std::string& name, Place place)
                                   "-NAME, found " + quote(name) + "; a path goes into the key 'plugin' of such a section");
     return;
   }
+  const std::string suggestion = did_you_mean(name, declared_names(kind));
   declared_.push_back({kind, name, word + "-" + name, place, true});
   const auto plugin = outcome_.registry->load(kind, word + "-" + name);
   if (!plugin) {
-    const std::string suggestion = did_you_mean(name, declared_names(kind));
     diagnostics_.error(place, "there is no [" + key + "] section" + suggestion + "\n" + plugin.error().message);
     return;
   }

@@ -101,8 +101,8 @@ void Loader::read_topic(const SectionScope& scope, TopicSection& topic) {
   if (const std::string* const name = reader_.text(scope, "storage")) {
     topic.storage = *name;
     use_storage(*name, storage->node().place, scope);
-  } else if (!topic.storage.empty()) {
-    use_storage(topic.storage, scope.place, scope);
+  } else if (Declared* const inherited = find_declared(PluginKind::storage, topic.storage)) {
+    inherited->is_used = true;
   }
   if (!topic.storage.empty()) {
     reader_.resolve(scope, "storage", quote(topic.storage),

@@ -21,7 +21,7 @@ struct LogSettings {
 };
 
 struct ServiceSettings {
-  LogSettings log;
+  LogSettings log{};
   std::size_t buffer_bytes_max = std::size_t{512} << 20;  ///< bound of the buffer pool
   unsigned flush_threads = 2;
   unsigned background_threads = 2;
@@ -58,9 +58,9 @@ class Services {
   void wait_idle() noexcept;
 
   struct HostSpec {
-    std::string instance_name;             ///< "wal"
-    std::string component;                 ///< "storage.wal"
-    std::filesystem::path data_directory;  ///< root of files(); empty: none
+    std::string instance_name{};             ///< "wal"
+    std::string component{};                 ///< "storage.wal"
+    std::filesystem::path data_directory{};  ///< root of files(); empty: none
     DurabilitySink* durability = nullptr;
     FileSystem* files = nullptr;  ///< replaces the real file system: tests
   };
