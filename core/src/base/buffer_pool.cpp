@@ -33,6 +33,12 @@ constexpr std::size_t kPatternBytes = std::size_t{64} << 10;  // larger buffers 
 
 MutableBytes pattern_of(Buffer& buffer) noexcept { return buffer.span().first(std::min(buffer.capacity(), kPatternBytes)); }
 
+/// Tiers that the bound has room for; their sizes ascend.
+std::size_t tiers_within(const BufferPoolSettings& settings) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(settings.tiers, [&](const BufferTier& tier) { return tier.bytes <= settings.bytes_max; }));
+}
+
 }  // namespace
 
 bool plain_malloc_requested() noexcept {
@@ -52,10 +58,6 @@ Result<> BufferPoolSettings::check() const {
                                                    std::to_string(tier.bytes) + " after " + std::to_string(previous));
     }
     previous = tier.bytes;
-  }
-  if (previous > bytes_max) {
-    return fail(ErrorCode::invalid_argument, "buffer pool: expected a bound of at least the largest tier (" +
-                                                 std::to_string(previous) + " bytes), found " + std::to_string(bytes_max));
   }
   return {};
 }
@@ -229,7 +231,7 @@ void raise_to(std::atomic<T>& high, T value) noexcept {
 
 BufferPool::State::State(const BufferPoolSettings& settings)
     : bytes_max_(settings.bytes_max),
-      tier_count_(settings.plain_malloc ? 0 : settings.tiers.size()),
+      tier_count_(settings.plain_malloc ? 0 : tiers_within(settings)),
       shard_count_(static_cast<std::size_t>(std::max(get_nprocs_conf(), 1))),
       shards_(std::make_unique<Shard[]>(shard_count_)) {
   for (std::size_t i = 0; i < tier_count_; ++i) {

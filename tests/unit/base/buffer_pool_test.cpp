@@ -225,16 +225,20 @@ TEST(BufferPoolTest, PlainMallocKeepsNothing) {
   EXPECT_EQ(pool.statistics().bytes, 0U);
 }
 
+TEST(BufferPoolTest, ABoundBelowATierLeavesTheTierOut) {
+  BufferPoolSettings settings = pooled();
+  settings.bytes_max = 32 * kKib;
+  BufferPool pool(settings);
+  EXPECT_EQ(pool.statistics().tiers.size(), 1U);
+  EXPECT_EQ(must_get(pool, 20 * kKib)->capacity(), 20 * kKib);
+}
+
 TEST(BufferPoolTest, ChecksItsSettings) {
   BufferPoolSettings settings = pooled();
   EXPECT_TRUE(settings.check().has_value());
   settings.tiers = {{64 * kKib, 1}, {4 * kKib, 1}};
   EXPECT_EQ(settings.check().error().message,
             "buffer pool: expected tier sizes above 0 in ascending order, found 4096 after 65536");
-  settings.tiers = {{4 * kKib, 1}};
-  settings.bytes_max = 100;
-  EXPECT_EQ(settings.check().error().message,
-            "buffer pool: expected a bound of at least the largest tier (4096 bytes), found 100");
   settings.tiers.resize(9);
   EXPECT_EQ(settings.check().error().message, "buffer pool: expected at most 8 tiers, found 9");
 }
@@ -410,7 +414,7 @@ TEST(BufferPoolDeathTest, StopsOnAWriteAfterGivingBack) {
 
 TEST(BufferPoolDeathTest, RefusesSettingsThatDoNotPassTheCheck) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(BufferPool pool(one_tier(4 * kKib, 1, 1)), "settings.check");
+  EXPECT_DEATH(BufferPool pool(one_tier(0, 1, kKib)), "settings.check");
 }
 
 }  // namespace

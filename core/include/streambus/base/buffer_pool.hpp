@@ -24,6 +24,7 @@ struct BufferPoolSettings {
   static constexpr std::size_t kTiersMax = 8;
 
   /// Ascending sizes, at most kTiersMax. A request takes the smallest tier that holds it.
+  /// Tiers above bytes_max are left out.
   std::vector<BufferTier> tiers{{std::size_t{4} << 10, 1024}, {std::size_t{64} << 10, 256}, {std::size_t{1} << 20, 32}};
   /// Bound on the memory of all buffers, lent or idle. At the bound idle ones are freed first, then get() answers busy.
   std::size_t bytes_max = std::size_t{512} << 20;
