@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "streambus/base/record_batch.hpp"
@@ -118,7 +120,8 @@ class FakeBroker final : public Broker {
   std::string produce_error_text;
   TimestampMs log_append_time = kNoTimestamp;
   bool auto_create = true;
-  std::atomic<int> pins_held{0};  ///< of reads
+  std::function<void()> before_watch;  ///< called once, just before a watch is registered
+  std::atomic<int> pins_held{0};       ///< of reads
   std::atomic<int> batches_stored{0};
   std::vector<const std::byte*> produced_at;  ///< addresses of the batches handed in
   std::vector<std::string> fetch_order;       ///< "topic/partition" of each fetch call
@@ -239,6 +242,7 @@ class FakeBroker final : public Broker {
   }
 
   bool watch(std::string_view topic, PartitionId partition, FetchWatch& watch) noexcept override {
+    if (before_watch) std::exchange(before_watch, nullptr)();
     const std::lock_guard lock(mutex_);
     Partition* const log = find(topic, partition);
     if (log == nullptr || log->high_watermark() > watch.beyond) return false;

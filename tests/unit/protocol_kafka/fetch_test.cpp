@@ -115,6 +115,31 @@ TEST_F(FetchTest, WaitsForMinBytesAndReturnsWhatThereIsAtTheDeadline) {
   EXPECT_EQ(client.next<wire::FetchResponse>(11)->message.responses[0].partitions[1].records.bytes, batch.size());
 }
 
+TEST_F(FetchTest, DataThatComesBetweenReadAndWatchIsFound) {
+  Driver client(rig);
+  FetchTopic fetch("t", 3, 500, static_cast<std::int32_t>(2 * batch.size()));
+  // Enough: answered at once.
+  rig.broker.before_watch = [this] {
+    rig.broker.append("t", 1, batch);
+    rig.broker.append("t", 1, batch);
+  };
+  client.send(fetch.request, 11);
+  const auto answer = client.next<wire::FetchResponse>(11);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->message.responses[0].partitions[1].records.bytes, 2 * batch.size());
+  EXPECT_EQ(rig.broker.watch_count(), 0U);
+
+  // Not enough: read again, then waited for more.
+  rig.broker.before_watch = [this] { rig.broker.append("t", 2, batch); };
+  fetch.partitions[1].fetch_offset = 6;
+  client.send(fetch.request, 11);
+  EXPECT_FALSE(client.next_frame());
+  EXPECT_EQ(rig.broker.watch_count(), 3U);
+  rig.broker.append("t", 0, batch);
+  client.run();
+  EXPECT_TRUE(client.next_frame());
+}
+
 TEST_F(FetchTest, ADeadlineAndAWakeUpTogetherGiveOneAnswer) {
   Driver client(rig);
   FetchTopic fetch("t", 3, 500);
@@ -134,6 +159,7 @@ TEST_F(FetchTest, ALongPollHoldsBackLaterRequestsOfItsConnectionOnly) {
   const std::string later = frame_of(wire::MetadataRequest{}, 9, 77);
   client.deliver(later);
   EXPECT_FALSE(client.next_frame());
+  EXPECT_EQ(rig.host.metric_value("protocol_requests_total"), 1) << "the later request was started";
   other.ask(wire::MetadataRequest{}, 9);
   rig.broker.append("t", 0, batch);
   client.run();
