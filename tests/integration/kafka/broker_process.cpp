@@ -10,22 +10,15 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
+#include <cstdio>
 #include <fstream>
-#include <sstream>
+#include <string_view>
 #include <thread>
 
 namespace streambus::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-std::string contents(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 std::size_t count(std::string_view text, std::string_view word) {
   std::size_t found = 0;
@@ -47,21 +40,10 @@ std::uint16_t free_port() {
   return ntohs(address.sin_port);
 }
 
-TemporaryDirectory::TemporaryDirectory() {
-  std::string name = (std::filesystem::temp_directory_path() / "streambus-test-XXXXXX").string();
-  EXPECT_NE(::mkdtemp(name.data()), nullptr);
-  path_ = name;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 BrokerProcess::BrokerProcess(const Setup& setup) : port_(free_port()) {
   const std::uint16_t advertised = setup.advertised_port == 0 ? port_ : setup.advertised_port;
-  std::ofstream config(directory_.path() / "broker.toml");
-  config << "[broker]\ndata_dir = \"" << (directory_.path() / "data").string() << "\"\n"
+  std::ofstream config(directory_ / "broker.toml");
+  config << "[broker]\ndata_dir = \"" << (directory_ / "data").string() << "\"\n"
          << "[listener.main]\ntransport = \"tcp\"\naddress = \"" << address() << "\"\n"
          << "advertised = \"127.0.0.1:" << advertised << "\"\n"
          << "[storage.wal]\nplugin = \"storage-wal\"\n"
@@ -78,8 +60,8 @@ BrokerProcess::~BrokerProcess() {
 void BrokerProcess::start() {
   const std::size_t ready_before = count(log(), "\nready ");
   const std::string program = STREAMBUS_TEST_BUILD_DIR "/bin/streambusd";
-  const std::string config = (directory_.path() / "broker.toml").string();
-  const std::string output = (directory_.path() / "log").string();
+  const std::string config = (directory_ / "broker.toml").string();
+  const std::string output = (directory_ / "log").string();
   pid_ = ::fork();
   ASSERT_GE(pid_, 0);
   if (pid_ == 0) {
@@ -120,6 +102,6 @@ int BrokerProcess::stop() {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-std::string BrokerProcess::log() const { return "\n" + contents(directory_.path() / "log"); }
+std::string BrokerProcess::log() const { return "\n" + read_file(directory_ / "log"); }
 
 }  // namespace streambus::test

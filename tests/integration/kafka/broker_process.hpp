@@ -3,26 +3,14 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
+
+#include "temporary_directory.hpp"
 
 namespace streambus::test {
 
 /// A port of 127.0.0.1 that nobody listens on now.
 [[nodiscard]] std::uint16_t free_port();
-
-/// A directory of its own, removed with everything in it at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// The built streambusd as a child, with a data directory of its own and all settings at their defaults unless said otherwise.
 /// Failures to start are failures of the test. One thread.
