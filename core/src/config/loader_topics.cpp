@@ -97,6 +97,7 @@ void Loader::read_topics() {
 
 void Loader::read_topic(const SectionScope& scope, TopicSection& topic) {
   const auto member = [&](std::string_view key) { return scope.table == nullptr ? nullptr : scope.table->find(key); };
+  const std::string inherited_from = scope.header == "[[topic]]" ? "[topic_defaults]" : "default";
   const Member* const storage = member("storage");
   if (const std::string* const name = reader_.text(scope, "storage")) {
     topic.storage = *name;
@@ -106,7 +107,7 @@ void Loader::read_topic(const SectionScope& scope, TopicSection& topic) {
   }
   if (!topic.storage.empty()) {
     reader_.resolve(scope, "storage", quote(topic.storage),
-                    storage == nullptr ? "default" : diagnostics_.origin(storage->place));
+                    storage == nullptr ? inherited_from : diagnostics_.origin(storage->place));
   }
   const OptionSpec& spec = kTopicOptions[1];
   if (const Member* const partitions = member("partitions")) {
@@ -121,7 +122,7 @@ void Loader::read_topic(const SectionScope& scope, TopicSection& topic) {
     }
     reader_.resolve(scope, "partitions", std::to_string(topic.partitions), diagnostics_.origin(partitions->place));
   } else {
-    reader_.resolve(scope, "partitions", std::to_string(topic.partitions), "default");
+    reader_.resolve(scope, "partitions", std::to_string(topic.partitions), inherited_from);
   }
 }
 

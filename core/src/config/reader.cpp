@@ -135,7 +135,8 @@ void SectionReader::read_options(const SectionScope& scope, std::span<const Opti
         diagnostics_.error(scope.place, scope.header + " needs the key '" + spec.key + "': expected " + describe_values(spec) +
                                             ", found nothing; add it");
       } else {
-        resolve(scope, spec.key, value_to_toml(spec, *values.find(spec.key)), "default");
+        const std::string value = spec.secret ? quote(spec.default_value) : value_to_toml(spec, *values.find(spec.key));
+        resolve(scope, spec.key, value, "default");
       }
       continue;
     }

@@ -8,6 +8,7 @@ namespace streambus::config {
 
 Result<OptionValues::Value> resolve_secret(std::string_view reference) {
   constexpr std::size_t kSecretBytesMax = 64 << 10;
+  if (reference.empty()) return std::string();
   if (reference.starts_with("env:")) {
     const std::string name(reference.substr(4));
     const char* const value = name.empty() ? nullptr : std::getenv(name.c_str());

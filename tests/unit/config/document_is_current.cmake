@@ -1,0 +1,5 @@
+execute_process(COMMAND ${PROGRAM} --print-reference OUTPUT_VARIABLE printed RESULT_VARIABLE failed)
+file(READ ${DOCUMENT} written)
+if(failed OR NOT printed STREQUAL written)
+  message(FATAL_ERROR "docs/configuration.md is not what the option tables say; run: ${PROGRAM} --print-reference > ${DOCUMENT}")
+endif()
