@@ -1,8 +1,8 @@
 #pragma once
 
+#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -14,6 +14,10 @@
 namespace streambus::transport_tcp {
 
 namespace asio = boost::asio;
+
+/// Bound to the concrete executor: the type-erased default costs an indirection, and type information across binaries.
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>,
+                                         asio::io_context::executor_type>;
 
 /// Memory for one pending Asio operation at a time, so that waiting again and again never allocates.
 class OperationMemory {
@@ -95,9 +99,7 @@ class IoThread final : public transport_common::EventThread {
   OperationMemory timer_memory_;
   asio::io_context context_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
-  asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>,
-                             asio::io_context::executor_type>
-      timer_;
+  Timer timer_;
   std::thread thread_;
   std::atomic<std::uint64_t> traffic_{0};
 };

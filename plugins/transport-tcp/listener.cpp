@@ -53,7 +53,7 @@ TcpListener::TcpListener(TcpTransport& transport, std::shared_ptr<IoThread> thre
       address_(std::move(address)),
       group_(std::make_shared<transport_common::AcceptGroup>()),
       socket_(thread_->context().get_executor()),
-      pause_(thread_->context()),
+      pause_(thread_->context().get_executor()),
       log_(thread_->host()),
       fd_(fd) {}
 

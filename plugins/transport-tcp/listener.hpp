@@ -58,7 +58,7 @@ class TcpListener final : public Listener {
   // Used by the thread alone.
   OperationMemory memory_;
   Descriptor socket_;
-  asio::steady_timer pause_;
+  Timer pause_;
   SparseLog log_;
   bool waiting_ = false;
   bool shut_ = false;

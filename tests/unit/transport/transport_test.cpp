@@ -106,7 +106,8 @@ TEST_P(TransportTest, ManyWritesOfOneCallbackKeepTheirOrder) {
   TestFactory factory([&](TestSession& session) {
     session.on_opened = [&](TestSession& self) {
       for (const std::string& part : parts) self.send(part);
-      EXPECT_EQ(self.connection->queued_bytes(), expected.size()) << "queued until the callback ends";
+      if (is_tcp())
+        EXPECT_EQ(self.connection->queued_bytes(), expected.size()) << "they leave together, when the callback ends";
     };
   });
   TestSession client;
