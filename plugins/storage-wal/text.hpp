@@ -1,0 +1,12 @@
+#pragma once
+// Formatted messages, cut where they are too long.
+
+#include "streambus/base/error.hpp"
+#include "streambus/plugin/host.hpp"
+
+namespace streambus::storage_wal {
+
+[[gnu::format(printf, 2, 3)]] [[nodiscard]] Status status_of(ErrorCode code, const char* pattern, ...) noexcept;
+[[gnu::format(printf, 3, 4)]] void log_line(Host& host, LogLevel level, const char* pattern, ...) noexcept;
+
+}  // namespace streambus::storage_wal
