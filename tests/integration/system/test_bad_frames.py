@@ -69,8 +69,7 @@ class BadFrames(unittest.TestCase):
     def test_garbage_harms_nobody(self):
         with Broker() as broker:
             with Connection(broker.address) as setup:
-                setup.call(3, 1, struct.pack(">i", 1) + string("good"))
-                time.sleep(0.5)
+                setup.create_by_asking("good")
             for seed in range(CONNECTIONS):  # warm up: what the first garbage allocates is not a leak
                 self.attack(broker, 100, 1000 + seed, [])
             time.sleep(0.5)
