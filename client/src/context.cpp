@@ -74,7 +74,8 @@ Result<std::shared_ptr<ClientContext>> ClientContext::create(ClientSettings sett
   state.registry = std::make_unique<PluginRegistry>(PluginRegistry::default_directories(std::move(host.plugin_dirs)));
   STREAMBUS_TRY_ASSIGN(const LoadedPlugin* const plugin,
                        state.registry->load(PluginKind::transport, "transport-" + bootstrap.front().transport));
-  const OptionValues options(plugin->options());
+  OptionValues options(plugin->options());
+  if (options.find("threads") != nullptr) options.set("threads", std::int64_t{host.transport_threads});
   STREAMBUS_TRY_ASSIGN(state.own_transport, create_instance<Transport>(*state.own_services, *plugin, options,
                                                                        host_spec(bootstrap.front().transport)));
   STREAMBUS_TRY(to_result(state.own_transport->start()));

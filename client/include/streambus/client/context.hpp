@@ -19,6 +19,7 @@ class ClientContext {
   /// Where plugins are looked for, and how this process logs and bounds its buffers, when there is no broker in it.
   struct HostSettings {
     std::vector<std::filesystem::path> plugin_dirs;  ///< before the folder beside the program
+    std::uint32_t transport_threads = 1;             ///< that serve the connections; 0: one per processor
     ServiceSettings services;
   };
 
