@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 CONFIG ?= config/streambus.toml
 
-.PHONY: help setup build run test test-release test-asan test-tsan bench fuzz soak format format-check lint docs clean
+.PHONY: help setup build run test test-all test-release test-asan test-tsan bench fuzz soak format format-check lint docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,10 @@ build: ## Build release into build/release (bin/, lib/streambus/plugins/)
 run: setup build ## Build and start the broker on 127.0.0.1:9092
 	@exec build/release/bin/streambusd --config $(CONFIG)
 
-test: setup test-release test-asan test-tsan lint ## Build and test everything: GCC release, clang with sanitizers, format and lint
+test: setup test-release ## Build and test with GCC, optimised: unit, integration and system tests
+	@scripts/summary.sh release
+
+test-all: setup test-release test-asan test-tsan lint ## The same, with clang and the sanitizers, format and lint
 	@scripts/summary.sh release asan tsan
 
 test-release: ## Build and test with GCC, optimised
