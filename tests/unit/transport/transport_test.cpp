@@ -106,8 +106,9 @@ TEST_P(TransportTest, ManyWritesOfOneCallbackKeepTheirOrder) {
   TestFactory factory([&](TestSession& session) {
     session.on_opened = [&](TestSession& self) {
       for (const std::string& part : parts) self.send(part);
-      if (is_tcp())
+      if (is_tcp()) {
         EXPECT_EQ(self.connection->queued_bytes(), expected.size()) << "they leave together, when the callback ends";
+      }
     };
   });
   TestSession client;
