@@ -251,7 +251,7 @@ void bare_ping_pong(benchmark::State& state, std::uint16_t port) {
   }
 }
 
-void PingPongBare(benchmark::State& state) {
+void ping_pong_bare(benchmark::State& state) {
   const BareServer server([](const BareSocket& socket) {
     std::array<std::byte, kMessageBytes> message;
     while (socket.receive_all(message) && socket.send(kMessageBytes)) {
@@ -261,7 +261,7 @@ void PingPongBare(benchmark::State& state) {
 }
 
 /// The server side of the transport alone: a bare client, as a foreign one is.
-void PingPongTcpServer(benchmark::State& state) {
+void ping_pong_tcp_server(benchmark::State& state) {
   const Server server("transport-tcp", serve);
   const std::string address = server.address();
   const std::string_view digits = std::string_view(address).substr(address.rfind(':') + 1);
@@ -271,7 +271,7 @@ void PingPongTcpServer(benchmark::State& state) {
 }
 
 /// Both sides through the transport.
-void PingPong(benchmark::State& state, const std::string& plugin) {
+void ping_pong(benchmark::State& state, const std::string& plugin) {
   BenchSession client(kMessageBytes);
   RoundTrips trips(state);
   std::binary_semaphore done{0};
@@ -298,7 +298,7 @@ void PingPong(benchmark::State& state, const std::string& plugin) {
   }
 }
 
-void StreamBare(benchmark::State& state) {
+void stream_bare(benchmark::State& state) {
   const BareServer server([](const BareSocket& socket) {
     std::array<std::byte, 1> request;
     while (socket.receive_all(request)) {
@@ -320,7 +320,7 @@ void StreamBare(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * kStreamBytes));
 }
 
-void Stream(benchmark::State& state, const std::string& plugin) {
+void stream(benchmark::State& state, const std::string& plugin) {
   BenchSession client(kChunkBytes);
   std::binary_semaphore done{0};
   std::uint64_t got = 0;
@@ -337,19 +337,31 @@ void Stream(benchmark::State& state, const std::string& plugin) {
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * kStreamBytes));
 }
 
-BENCHMARK(PingPongBare)->Name("Transport/PingPong/bare")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(PingPongTcpServer)->Name("Transport/PingPong/tcp_server_bare_client")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(PingPong, tcp, "transport-tcp")->Name("Transport/PingPong/tcp")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(PingPong, inproc, "transport-inproc")
-    ->Name("Transport/PingPong/inproc")
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK(StreamBare)->Name("Transport/Stream/bare")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(Stream, tcp, "transport-tcp")->Name("Transport/Stream/tcp")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(Stream, inproc, "transport-inproc")
-    ->Name("Transport/Stream/inproc")
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
+/// Runs a case; one that cannot run (a plugin is not built) says why and is skipped.
+template <class Case, class... Arguments>
+void guarded(benchmark::State& state, Case run, const Arguments&... arguments) try {
+  run(state, arguments...);
+} catch (const std::exception& error) {
+  state.SkipWithError(error.what());
+}
+
+[[maybe_unused]] const bool registered = [] {
+  const auto add = [](const char* name, auto run, auto... arguments) {
+    benchmark::RegisterBenchmark(name, [=](benchmark::State& state) { guarded(state, run, arguments...); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  };
+  const std::string tcp = "transport-tcp";
+  const std::string inproc = "transport-inproc";
+  add("Transport/PingPong/bare", ping_pong_bare);
+  add("Transport/PingPong/tcp_server_bare_client", ping_pong_tcp_server);
+  add("Transport/PingPong/tcp", ping_pong, tcp);
+  add("Transport/PingPong/inproc", ping_pong, inproc);
+  add("Transport/Stream/bare", stream_bare);
+  add("Transport/Stream/tcp", stream, tcp);
+  add("Transport/Stream/inproc", stream, inproc);
+  return true;
+}();
 
 }  // namespace
 }  // namespace streambus::bench

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 
 #include "streambus/plugin/host.hpp"
 
@@ -13,15 +14,28 @@ namespace streambus::transport_common {
 /// The accepted connections of one listener, counted, so that its drain can wait for them. Thread-safe.
 class AcceptGroup {
  public:
-  /// Counts a connection in, or says no: the listener drains, or `limit` (0: none) is reached.
+  explicit AcceptGroup(Host& host)
+      : open_(host.metric(MetricKind::gauge, "transport_connections_count", "Accepted connections that are open")),
+        accepted_(host.metric(MetricKind::counter, "transport_accepted_total", "Connections accepted since the start")),
+        refused_(host.metric(MetricKind::counter, "transport_refused_total", "Connections closed because of connections_max")) {
+  }
+
+  /// Counts a connection in, or says no: the listener drains, or `limit` is reached.
   [[nodiscard]] bool enter(std::size_t limit) noexcept {
     const std::lock_guard lock(mutex_);
-    if (draining_ || (limit != 0 && count_ >= limit)) return false;
+    if (draining_) return false;
+    if (count_ >= limit) {
+      refused_.add(1);
+      return false;
+    }
     ++count_;
+    open_.add(1);
+    accepted_.add(1);
     return true;
   }
   void left() noexcept {
     const std::lock_guard lock(mutex_);
+    open_.add(-1);
     if (--count_ == 0) empty_.notify_all();
   }
 
@@ -49,6 +63,9 @@ class AcceptGroup {
   }
 
  private:
+  Metric& open_;
+  Metric& accepted_;
+  Metric& refused_;
   mutable std::mutex mutex_;
   std::condition_variable empty_;
   std::size_t count_ = 0;

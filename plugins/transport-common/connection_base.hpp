@@ -62,6 +62,7 @@ class ConnectionBase : public Connection, public ThreadMember {
 
   // ThreadMember
   void settle() noexcept final {
+    int rounds_left = kRoundsPerTurn;
     settling_ = true;
     do {
       again_ = false;
@@ -77,9 +78,10 @@ class ConnectionBase : public Connection, public ThreadMember {
         continue;
       }
       if (open_) continue_reading();
-    } while (again_);
+    } while (again_ && --rounds_left > 0);
     settling_ = false;
     settled();
+    if (again_) touch();  // the others come first
   }
 
   void shut_down() noexcept override { abort({ErrorCode::cancelled, "the transport was stopped"}); }
@@ -99,6 +101,8 @@ class ConnectionBase : public Connection, public ThreadMember {
 
  protected:
   enum class Closing : std::uint8_t { no, flush, now };
+  /// A session that writes in writable() whatever the peer takes would else never let go of its thread.
+  static constexpr int kRoundsPerTurn = 16;
 
   ~ConnectionBase() override {
     EventThread& thread = *thread_;

@@ -79,7 +79,7 @@ InprocListener::InprocListener(InprocTransport& transport, SessionFactory& facto
     : transport_(transport),
       factory_(factory),
       name_(std::move(name)),
-      group_(std::make_shared<transport_common::AcceptGroup>()) {}
+      group_(std::make_shared<transport_common::AcceptGroup>(transport.host())) {}
 
 Status InprocListener::start() noexcept {
   const std::lock_guard lock(names().mutex);

@@ -6,6 +6,7 @@
 #include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/post.hpp>
 #include <string>
+#include <utility>
 
 namespace streambus::transport_tcp {
 
@@ -33,6 +34,19 @@ void IoThread::wake() noexcept {
 
 void IoThread::on_wake() noexcept {
   run_posted();
+  settle_all();
+}
+
+void IoThread::settle_all() noexcept {
+  // What is left after these rounds waits until the sockets were looked at.
+  constexpr int kRoundsMax = 4;
+  for (int round = 0; round < kRoundsMax && has_dirty(); ++round) settle_round();
+  if (!has_dirty() || std::exchange(more_asked_, true)) return;
+  asio::post(context_, asio::bind_allocator(OperationAllocator<std::byte>(more_memory_), [this] { on_more(); }));
+}
+
+void IoThread::on_more() noexcept {
+  more_asked_ = false;
   settle_all();
 }
 

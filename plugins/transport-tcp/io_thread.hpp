@@ -78,10 +78,8 @@ class IoThread final : public transport_common::EventThread {
 
   [[nodiscard]] asio::io_context& context() noexcept { return context_; }
 
-  /// Every handler that ran on the thread ends with it: acts on what sessions asked for meanwhile.
-  void settle_all() noexcept {
-    while (has_dirty()) settle_round();
-  }
+  /// Every handler that runs on the thread ends with it: acts on what sessions asked for meanwhile.
+  void settle_all() noexcept;
 
   /// Bytes received and sent so far, for choosing the thread of a new connection. Any thread may read.
   void count_traffic(std::uint64_t bytes) noexcept {
@@ -93,10 +91,13 @@ class IoThread final : public transport_common::EventThread {
   void wake() noexcept override;
   void arm_timer(std::int64_t at_ns) noexcept override;
   void on_wake() noexcept;
+  void on_more() noexcept;
   void on_timer(const boost::system::error_code& error) noexcept;
 
   OperationMemory wake_memory_;
   OperationMemory timer_memory_;
+  OperationMemory more_memory_;
+  bool more_asked_ = false;  // used by the thread alone
   asio::io_context context_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   Timer timer_;

@@ -51,7 +51,7 @@ TcpListener::TcpListener(TcpTransport& transport, std::shared_ptr<IoThread> thre
       thread_(std::move(thread)),
       factory_(factory),
       address_(std::move(address)),
-      group_(std::make_shared<transport_common::AcceptGroup>()),
+      group_(std::make_shared<transport_common::AcceptGroup>(thread_->host())),
       socket_(thread_->context().get_executor()),
       pause_(thread_->context().get_executor()),
       log_(thread_->host()),

@@ -1,5 +1,6 @@
 // What every transport must do, through the contract alone.
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <numeric>
 #include <set>
 
+#include "allocation_count.hpp"
 #include "stream_source.hpp"
 #include "transport_fixture.hpp"
 
@@ -551,6 +553,59 @@ TEST_P(TransportTest, ConnectionsStayOnTheirThreadsAndSpread) {
   factory.each([&](const TestSession& session) { ++per_thread[session.thread]; });
   EXPECT_EQ(per_thread.size(), 4U);
   for (const auto& [thread, count] : per_thread) EXPECT_EQ(count, 2) << "connections must go to the thread with the fewest";
+}
+
+TEST_P(TransportTest, RoundTripsAllocateNothing) {
+  if (!kCountsAllocations) GTEST_SKIP() << "the sanitizer owns operator new";
+  constexpr int kWarmUp = 100;
+  constexpr int kRounds = 1000;
+  std::atomic<std::size_t> server_before{0}, server_after{0};
+  std::size_t client_before = 0;
+  std::atomic<std::size_t> client_after{0};
+  const auto prepare = [](TestSession& session, auto& before, auto& after) {
+    session.keep_text = false;
+    session.on_bytes = [&, round = 0](TestSession& self, Bytes) mutable {
+      ++round;
+      if (round == kWarmUp) before = allocations();
+      if (round == kWarmUp + kRounds) after = allocations();
+      if (round > kWarmUp + kRounds) return;
+      self.connection->set_deadline(round * std::int64_t{1'000'000'000'000'000});  // a long poll's
+      self.send("ball");
+    };
+  };
+  TestFactory factory([&](TestSession& session) { prepare(session, server_before, server_after); });
+  TestSession client;
+  prepare(client, client_before, client_after);
+  TransportPair pair(plugin(), {{"threads", "1"}}, {{"threads", "1"}});
+  pair.listen(factory);
+  pair.connect_fully(client);
+  client.run([&] { client.send("ball"); });
+  ASSERT_TRUE(eventually([&] { return server_after > 0 && client_after > 0; }));
+  EXPECT_GT(server_before, 0U) << "the count does not see the plugin";
+  EXPECT_EQ(server_after - server_before, 0U) << "allocations in " << kRounds << " rounds";
+  EXPECT_EQ(client_after - client_before, 0U) << "allocations in " << kRounds << " rounds";
+}
+
+TEST_P(TransportTest, IdleConnectionsAreSmall) {
+  if (!kCountsAllocations) GTEST_SKIP() << "the sanitizer owns the heap";
+  constexpr std::size_t kConnections = 500;
+  TestFactory factory([](TestSession& session) {
+    echo(session);
+    session.buffer_bytes = 8;
+  });
+  std::deque<TestSession> clients(kConnections);
+  for (TestSession& client : clients) {
+    client.on_opened = [](TestSession& self) { self.send("hello"); };
+    client.buffer_bytes = 8;
+  }
+  TransportPair pair(plugin());
+  pair.listen(factory);
+  const std::size_t before = ::mallinfo2().uordblks;
+  for (TestSession& client : clients) pair.connect(client);
+  for (TestSession& client : clients) ASSERT_TRUE(eventually([&] { return client.bytes_received == 5; }));
+  const std::size_t per_connection = (::mallinfo2().uordblks - before) / kConnections;
+  // Both ends, with the sessions of the test; an end is to stay far below the 32 KiB that a connection may cost in all.
+  EXPECT_LT(per_connection, 8192U);
 }
 
 TEST_P(TransportTest, TwoThousandConnectionsOpenAndClose) {
