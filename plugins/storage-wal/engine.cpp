@@ -79,9 +79,15 @@ void IntervalFlusher::stop() noexcept {
   dirty_.clear();
 }
 
-void IntervalFlusher::add(Ref<WalLog> log) {
-  const std::lock_guard lock(mutex_);
-  if (!stopping_) dirty_.push_back(std::move(log));
+bool IntervalFlusher::add(Ref<WalLog> log) noexcept {
+  try {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return false;
+    dirty_.push_back(std::move(log));
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
 void IntervalFlusher::run(std::int64_t interval_ns) noexcept {

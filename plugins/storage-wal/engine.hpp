@@ -47,8 +47,8 @@ class IntervalFlusher {
 
   void start(std::int64_t interval_ns);
   void stop() noexcept;
-  /// Has the log flushed at the end of the running interval; called once until then. Takes a reference of the log.
-  void add(Ref<WalLog> log);
+  /// Has the log flushed at the end of the running interval; called once until then. False: not now (no memory, stopping).
+  [[nodiscard]] bool add(Ref<WalLog> log) noexcept;
 
  private:
   void run(std::int64_t interval_ns) noexcept;

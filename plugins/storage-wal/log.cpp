@@ -75,6 +75,7 @@ Status WalLog::append_batches(Bytes batches, Offset first, Offset next, AppendRe
     frames.max_timestamp = active_.segment->max_timestamp;
   }
   STREAMBUS_TRY_STATUS(walk_batches(batches, first, next, &frames));
+  changed_ = true;
   if (rolls) roll();
   STREAMBUS_TRY_STATUS(prepare_active());
   STREAMBUS_TRY_STATUS(write_active(batches));
@@ -219,7 +220,7 @@ void WalLog::publish(Bytes batches, const Frames& frames, AppendResult* result) 
     add_ref();
     engine_.host().post(WorkClass::flush, [](void* log) noexcept { static_cast<WalLog*>(log)->run_flush(); }, this);
   }
-  if (interval) engine_.interval_flusher().add(Ref<WalLog>::share(this));
+  if (interval && !engine_.interval_flusher().add(Ref<WalLog>::share(this))) post_flush();
   if (writeback) {
     add_ref();
     engine_.host().post(WorkClass::background, [](void* log) noexcept { static_cast<WalLog*>(log)->run_maintenance(); }, this);
@@ -299,7 +300,7 @@ Status WalLog::retain(TimestampMs now) noexcept {
       start_ = start;
     }
     if (count > 0) STREAMBUS_TRY_STATUS(remove_first(count, start));
-    park();
+    park_when_idle();
     return {};
   } catch (const std::bad_alloc&) {
     return {ErrorCode::no_space, "retention: out of memory"};
@@ -313,6 +314,7 @@ Status WalLog::close() noexcept {
     idle_.wait(lock, [this] { return !flush_running_; });
   }
   Status status;
+  bool tell = false;
   {
     const std::lock_guard maintenance(maintenance_);
     try {
@@ -326,8 +328,9 @@ Status WalLog::close() noexcept {
     segments_.clear();
     sealing_.clear();
     active_ = Writing();
+    tell = offline_ && !std::exchange(failure_told_, true);
   }
-  if (offline_ && !failure_told_) engine_.host().durability().domain_failed(domain_, failed_);
+  if (tell) engine_.host().durability().domain_failed(domain_, failed_);
   engine_.host().durability().close_domain(domain_);
   engine_.closed(topic_id_, partition_, status.ok());
   release();

@@ -117,6 +117,7 @@ class WalLog final : public PartitionLog, public Pin {
   [[nodiscard]] Status complete_index(Writing& writing, std::uint64_t bytes);
   [[nodiscard]] Status write_index(const Segment& segment, const SegmentIndex& index, std::uint64_t bytes);
   [[nodiscard]] Status write_manifest(Offset start, std::size_t skip, bool closed);
+  void park_when_idle() noexcept;
   void park() noexcept;
   [[nodiscard]] Status close_files();
   [[nodiscard]] Status remove_first(std::size_t count, Offset start);
@@ -180,6 +181,7 @@ class WalLog final : public PartitionLog, public Pin {
   Status failed_;
   std::atomic<bool> offline_{false};
   bool failure_told_ = false;
+  bool changed_ = false;  ///< the manifest on disk does not say all
   bool clean_ = true;
   bool closing_ = false;
   bool flush_queued_ = false;

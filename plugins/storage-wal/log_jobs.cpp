@@ -29,10 +29,8 @@ void WalLog::run_flush() noexcept {
     const std::lock_guard lock(mutex_);
     flush_queued_ = false;
     tell = offline_ && !closing_ && !std::exchange(failure_told_, true);
-    if (!offline_ && !closing_) {
-      collect_unsynced(&flush);
-      flush_running_ = true;
-    }
+    flush_running_ = !closing_;
+    if (!offline_ && !closing_) collect_unsynced(&flush);
   }
   if (tell) engine_.host().durability().domain_failed(domain_, failed_);
   if (flush.count > 0) {
@@ -314,6 +312,7 @@ Status WalLog::write_manifest(Offset start, std::size_t skip, bool closed) {
                                   segment.frame_crc, active});
     }
   }
+  changed_ = !closed;
   return replace_file(engine_.files(), directory_, Manifest::kFileName, manifest.encode(topic_id_, partition_));
 }
 
@@ -343,13 +342,18 @@ Status WalLog::remove_first(std::size_t count, Offset start) {
   return {};
 }
 
-/// Gives up descriptor and index of a log that was not appended to since the last time. A worker's job.
-void WalLog::park() noexcept {
+/// Parks a log that was not appended to since the last time. A worker's job.
+void WalLog::park_when_idle() noexcept {
   if (!active_.file || std::exchange(appends_at_retain_, appends_) != appends_ || active_.segment->bytes == 0) return;
   {
     const std::lock_guard lock(mutex_);
     if (engine_.settings().syncs() && active_.segment->synced_bytes < active_.segment->bytes) return;
   }
+  park();
+}
+
+/// Gives up the descriptor and the index of the active segment until somebody needs them.
+void WalLog::park() noexcept {
   try {
     if (!complete_index(active_, active_.segment->bytes).ok()) return;
   } catch (const std::bad_alloc&) {
@@ -385,7 +389,7 @@ Status WalLog::close_files() {
     if (engine_.settings().syncs())
       write_mark({active_.segment, {}, active_.segment->bytes, end_, active_.segment->frame_crc, true});
   }
-  if (segments_.empty() && start_ == Offset{0} && end_ == Offset{0}) return {};  // nothing was ever kept
+  if (!changed_) return {};  // the manifest of an earlier close tells it all
   return write_manifest(start_, 0, true);
 }
 

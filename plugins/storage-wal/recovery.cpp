@@ -53,13 +53,15 @@ Status WalLog::recover(Offset start) {
   found.has_mark = engine_.marks().find(id_, partition_, &found.mark);
 
   const bool fresh = !found.has_manifest && found.logs.empty() && !found.has_mark;
-  start_ = found.has_manifest ? found.manifest.start : found.logs.empty() ? start : found.logs.front();
+  start_ = found.has_manifest ? found.manifest.start : fresh ? start : Offset{0};  // another start is in a manifest
   end_ = start_;
   if (fresh) {
     durable_ = end_;
     if (start > Offset{0}) STREAMBUS_TRY_STATUS(write_manifest(start_, 0, true));
   } else {
     clean_ = found.trusted;
+    changed_ = !found.trusted;
+    if (engine_.settings().verify_on_open) found.trusted = false;
     STREAMBUS_TRY_STATUS(take_sealed(&found));
     if (!found.trusted) STREAMBUS_TRY_STATUS(scan_rest(&found));
     durable_ = end_;
@@ -100,7 +102,7 @@ Status WalLog::load_manifest(Found* found) {
   found->has_manifest = true;
   Manifest& manifest = found->manifest;
   const bool more = !found->logs.empty() && found->logs.back() >= manifest.end &&
-                    !(manifest.entries.empty() ? false : manifest.entries.back().base == found->logs.back());
+                    (manifest.entries.empty() || manifest.entries.back().base != found->logs.back());
   found->trusted = manifest.closed && engine_.trusts_closed(manifest.run) && !more;
   return {};
 }
@@ -155,6 +157,7 @@ Status WalLog::take_sealed(Found* found) {
 }
 
 Status WalLog::scan_rest(Found* found) {
+  const std::lock_guard maintenance(maintenance_);
   const auto first = std::lower_bound(found->logs.begin(), found->logs.end(), found->boundary);
   const auto first_index = static_cast<std::size_t>(first - found->logs.begin());
   if (found->mark.segment < found->boundary) found->has_mark = false;  // speaks of a segment that is sealed or gone
@@ -180,6 +183,7 @@ Status WalLog::scan_rest(Found* found) {
     for (const Writing& writing : found->scanned) (void)engine_.files().remove(path_of(*writing.segment));
     found->scanned.clear();
     end_ = start_;
+    STREAMBUS_TRY_STATUS(write_manifest(start_, 0, false));
   }
   for (Writing& writing : found->scanned) {
     segments_.push_back(writing.segment);
@@ -189,13 +193,12 @@ Status WalLog::scan_rest(Found* found) {
     active_ = std::move(sealing_.back());
     sealing_.pop_back();
   }
-  const std::lock_guard maintenance(maintenance_);
   STREAMBUS_TRY_STATUS(seal_all());
-  STREAMBUS_TRY_STATUS(write_manifest(start_, 0, false));
   if (active_.segment && engine_.settings().syncs()) {
     const Segment& segment = *active_.segment;
     write_mark({active_.segment, {}, segment.bytes, segment.end, segment.frame_crc, true});
   }
+  if (active_.segment) park();  // thousands of partitions are opened at once
   return {};
 }
 
@@ -271,6 +274,8 @@ Status WalLog::settle(Found* found, Writing& writing, const ScanResult& scan) {
   return {};
 }
 
+/// Puts segments aside whose predecessor lost its tail: their names end in ".cut" from then on. Nobody reads them, but
+/// they are there for whoever wants to look, until the partition is removed.
 Status WalLog::cut_from(Found* found, std::size_t first) {
   for (std::size_t i = first; i < found->logs.size(); ++i) {
     const Path path = Path::segment(directory_, found->logs[i], "log");
@@ -280,8 +285,10 @@ Status WalLog::cut_from(Found* found, std::size_t first) {
       if (file->size(&bytes).ok()) found->cut_bytes += bytes;
       file->close();
     }
-    STREAMBUS_TRY_STATUS(engine_.files().remove(path));
+    STREAMBUS_TRY_STATUS(engine_.files().rename(path, Path::segment(directory_, found->logs[i], "log.cut")));
     (void)engine_.files().remove(Path::segment(directory_, found->logs[i], "index"));
+    log_line(engine_.host(), LogLevel::warning, "%s: renamed to .cut, what came before it was lost with the power",
+             path.view().data());
   }
   return engine_.files().sync_directory(directory_);
 }

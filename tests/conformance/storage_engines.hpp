@@ -1,0 +1,172 @@
+#pragma once
+// The engines that the suite runs against, and the scaffold around one of them. A new engine is one more line in engines().
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fault_file_system.hpp"
+#include "storage_batches.hpp"
+#include "storage_host.hpp"
+#include "streambus/host/option_values.hpp"
+#include "streambus/plugin/sdk.hpp"
+
+extern "C" const streambus::PluginDescriptor streambus_plugin_storage_wal;
+extern "C" const streambus::PluginDescriptor streambus_plugin_storage_memory;
+
+namespace streambus::test {
+
+struct EngineCase {
+  std::string name;
+  const PluginDescriptor* descriptor = nullptr;
+  std::vector<std::pair<std::string, std::string>> options;
+  bool persistent = true;         ///< keeps data when it is closed and opened again
+  bool retains_by_chunk = false;  ///< frees memory, not segments of the configured size
+};
+
+inline std::ostream& operator<<(std::ostream& out, const EngineCase& engine) { return out << engine.name; }
+
+[[nodiscard]] inline std::vector<EngineCase> engines() {
+  return {
+      {"wal_pagecache", &streambus_plugin_storage_wal, {{"durability", "pagecache"}, {"open_files_max", "4"}}},
+      {"wal_fsync_interval",
+       &streambus_plugin_storage_wal,
+       {{"durability", "fsync-interval"}, {"interval", "1ms"}, {"open_files_max", "4"}}},
+      {"wal_fsync_batch", &streambus_plugin_storage_wal, {{"durability", "fsync-batch"}, {"open_files_max", "4"}}},
+      {"wal_fsync_batch_growing",
+       &streambus_plugin_storage_wal,
+       {{"durability", "fsync-batch"}, {"zero_ahead", "0"}, {"verify_on_read", "true"}}},
+      {"memory_reject", &streambus_plugin_storage_memory, {{"capacity", "16MiB"}, {"when_full", "reject"}}, false, true},
+      {"memory_evict", &streambus_plugin_storage_memory, {{"capacity", "16MiB"}, {"when_full", "evict"}}, false, true},
+  };
+}
+
+/// One instance of an engine over a file system, started. Restarting makes a new instance over the same files.
+class EngineUnderTest {
+ public:
+  EngineUnderTest(const EngineCase& engine, FileSystem& files, StorageHost::Workers workers = StorageHost::Workers::threads)
+      : case_(engine), files_(files), workers_(workers) {}
+  ~EngineUnderTest() { destroy(); }
+  EngineUnderTest(const EngineUnderTest&) = delete;
+  EngineUnderTest& operator=(const EngineUnderTest&) = delete;
+
+  [[nodiscard]] Status start() {
+    host_ = std::make_unique<StorageHost>(files_, workers_);
+    OptionValues values({case_.descriptor->options, case_.descriptor->option_count});
+    for (const auto& [key, text] : case_.options) {
+      for (const OptionSpec& spec : values.table()) {
+        if (key == spec.key) values.set(key, parse_option(spec, text).value());
+      }
+    }
+    void* object = nullptr;
+    STREAMBUS_TRY_STATUS(case_.descriptor->create(*host_, values, &object));
+    engine_ = static_cast<StorageEngine*>(object);
+    return engine_->start();
+  }
+  /// The orderly end; logs are closed by the test.
+  [[nodiscard]] Status stop() {
+    const Status status = engine_->stop();
+    destroy();
+    return status;
+  }
+  /// Ends the instance without stop(), as far as a living process can.
+  void destroy() {
+    if (engine_ == nullptr) return;
+    if (workers_ == StorageHost::Workers::test) {
+      (void)host_->run_work();
+    } else {
+      host_->wait_idle();
+    }
+    case_.descriptor->destroy(engine_);
+    engine_ = nullptr;
+    host_.reset();
+  }
+
+  [[nodiscard]] StorageEngine& engine() { return *engine_; }
+  [[nodiscard]] StorageHost& host() { return *host_; }
+
+ private:
+  const EngineCase& case_;
+  FileSystem& files_;
+  const StorageHost::Workers workers_;
+  std::unique_ptr<StorageHost> host_;
+  StorageEngine* engine_ = nullptr;
+};
+
+inline constexpr const char* kTopicId = "00112233445566778899aabbccddeeff";
+inline constexpr PartitionKey kKey{"orders", kTopicId, 0};
+
+/// A suite over all engines.
+class StorageConformance : public testing::TestWithParam<EngineCase> {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(under_test_.start().ok());
+    open();
+  }
+  void TearDown() override {
+    if (log_ != nullptr) {
+      EXPECT_TRUE(log_->close().ok());
+    }
+  }
+
+  [[nodiscard]] StorageEngine& engine() { return under_test_.engine(); }
+  [[nodiscard]] StorageHost& host() { return under_test_.host(); }
+  [[nodiscard]] PartitionLog& log() { return *log_; }
+
+  void open(Offset start = {}, const PartitionSettings& settings = {}) {
+    const Status status = engine().open(kKey, start, settings, &log_);
+    ASSERT_TRUE(status.ok()) << status.text;
+  }
+  void close() {
+    const Status status = std::exchange(log_, nullptr)->close();
+    ASSERT_TRUE(status.ok()) << status.text;
+  }
+  void reopen(const PartitionSettings& settings = {}) {
+    close();
+    open({}, settings);
+  }
+  void restart(const PartitionSettings& settings = {}) {
+    close();
+    const Status stopped = under_test_.stop();
+    ASSERT_TRUE(stopped.ok()) << stopped.text;
+    const Status started = under_test_.start();
+    ASSERT_TRUE(started.ok()) << started.text;
+    open({}, settings);
+  }
+
+  /// Appends a batch at the end (or where the spec says, if that is beyond) and remembers its bytes.
+  Status append(BatchSpec spec) {
+    spec.base = std::max(spec.base, log().state().end.value);
+    const std::vector<std::byte> batch = make_batch(spec);
+    const Status status = log().append(batch, {spec.base}, Offset{spec.base} + spec.records, spec.max_timestamp, &last_);
+    if (status.ok()) expected_.insert(expected_.end(), batch.begin(), batch.end());
+    return status;
+  }
+  void append_many(int count, BatchSpec spec = {}) {
+    for (int i = 0; i < count; ++i) {
+      const Status status = append(spec);
+      ASSERT_TRUE(status.ok()) << status.text;
+    }
+  }
+  /// The log holds exactly what was appended since its start.
+  void expect_content(std::uint64_t bytes_max = 1 << 20) {
+    Status status;
+    const LogState state = log().state();
+    const std::vector<std::byte> found = read_all(log(), state.start, state.end, bytes_max, &status);
+    ASSERT_TRUE(status.ok()) << status.text;
+    ASSERT_EQ(found.size(), expected_.size());
+    EXPECT_EQ(found, expected_);
+  }
+
+  FaultFileSystem files_;
+  EngineUnderTest under_test_{GetParam(), files_};
+  PartitionLog* log_ = nullptr;
+  AppendResult last_;
+  std::vector<std::byte> expected_;
+};
+
+}  // namespace streambus::test
