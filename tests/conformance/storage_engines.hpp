@@ -3,32 +3,18 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine_under_test.hpp"
 #include "fault_file_system.hpp"
 #include "storage_batches.hpp"
-#include "storage_host.hpp"
-#include "streambus/host/option_values.hpp"
-#include "streambus/plugin/sdk.hpp"
 
 extern "C" const streambus::PluginDescriptor streambus_plugin_storage_wal;
 extern "C" const streambus::PluginDescriptor streambus_plugin_storage_memory;
 
 namespace streambus::test {
-
-struct EngineCase {
-  std::string name;
-  const PluginDescriptor* descriptor = nullptr;
-  std::vector<std::pair<std::string, std::string>> options;
-  bool persistent = true;         ///< keeps data when it is closed and opened again
-  bool retains_by_chunk = false;  ///< frees memory, not segments of the configured size
-};
-
-inline std::ostream& operator<<(std::ostream& out, const EngineCase& engine) { return out << engine.name; }
 
 [[nodiscard]] inline std::vector<EngineCase> engines() {
   return {
@@ -44,61 +30,6 @@ inline std::ostream& operator<<(std::ostream& out, const EngineCase& engine) { r
       {"memory_evict", &streambus_plugin_storage_memory, {{"capacity", "16MiB"}, {"when_full", "evict"}}, false, true},
   };
 }
-
-/// One instance of an engine over a file system, started. Restarting makes a new instance over the same files.
-class EngineUnderTest {
- public:
-  EngineUnderTest(const EngineCase& engine, FileSystem& files, StorageHost::Workers workers = StorageHost::Workers::threads)
-      : case_(engine), files_(files), workers_(workers) {}
-  ~EngineUnderTest() { destroy(); }
-  EngineUnderTest(const EngineUnderTest&) = delete;
-  EngineUnderTest& operator=(const EngineUnderTest&) = delete;
-
-  [[nodiscard]] Status start() {
-    host_ = std::make_unique<StorageHost>(files_, workers_);
-    OptionValues values({case_.descriptor->options, case_.descriptor->option_count});
-    for (const auto& [key, text] : case_.options) {
-      for (const OptionSpec& spec : values.table()) {
-        if (key == spec.key) values.set(key, parse_option(spec, text).value());
-      }
-    }
-    void* object = nullptr;
-    STREAMBUS_TRY_STATUS(case_.descriptor->create(*host_, values, &object));
-    engine_ = static_cast<StorageEngine*>(object);
-    return engine_->start();
-  }
-  /// The orderly end; logs are closed by the test.
-  [[nodiscard]] Status stop() {
-    const Status status = engine_->stop();
-    destroy();
-    return status;
-  }
-  /// Ends the instance without stop(), as far as a living process can.
-  void destroy() {
-    if (engine_ == nullptr) return;
-    if (workers_ == StorageHost::Workers::test) {
-      (void)host_->run_work();
-    } else {
-      host_->wait_idle();
-    }
-    case_.descriptor->destroy(engine_);
-    engine_ = nullptr;
-    host_.reset();
-  }
-
-  [[nodiscard]] StorageEngine& engine() { return *engine_; }
-  [[nodiscard]] StorageHost& host() { return *host_; }
-
- private:
-  const EngineCase& case_;
-  FileSystem& files_;
-  const StorageHost::Workers workers_;
-  std::unique_ptr<StorageHost> host_;
-  StorageEngine* engine_ = nullptr;
-};
-
-inline constexpr const char* kTopicId = "00112233445566778899aabbccddeeff";
-inline constexpr PartitionKey kKey{"orders", kTopicId, 0};
 
 /// A suite over all engines.
 class StorageConformance : public testing::TestWithParam<EngineCase> {

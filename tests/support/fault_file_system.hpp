@@ -98,6 +98,11 @@ class FaultFileSystem final : public FileSystem {
     std::mt19937_64 random(seed);
     cut(*root_, what, random);
   }
+  /// Handles that are open now.
+  [[nodiscard]] int open_files() {
+    const std::lock_guard lock(mutex_);
+    return open_files_;
+  }
   /// The bytes of a file; the test fails where there is none.
   [[nodiscard]] std::vector<std::byte> content(const std::string& path) {
     const std::lock_guard lock(mutex_);
@@ -115,6 +120,22 @@ class FaultFileSystem final : public FileSystem {
     inode->resize(0);
     inode->put(0, bytes);
     inode->settle();
+  }
+  [[nodiscard]] bool exists(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    return file_at(path) != nullptr;
+  }
+  /// As set_content(), for a file that need not be there; its directory must be.
+  void put_file(const std::string& path, Bytes bytes) {
+    {
+      const std::lock_guard lock(mutex_);
+      std::string name;
+      if (Directory* const directory = parent_of(path, name); directory != nullptr && !directory->now.contains(name)) {
+        directory->now[name].file = std::make_shared<Inode>();
+        directory->durable[name] = directory->now[name];
+      }
+    }
+    set_content(path, bytes);
   }
   [[nodiscard]] std::vector<std::string> paths() {
     const std::lock_guard lock(mutex_);
@@ -268,7 +289,9 @@ class FaultFileSystem final : public FileSystem {
   class OpenFile final : public File {
    public:
     OpenFile(FaultFileSystem& files, std::shared_ptr<Inode> inode, std::string path)
-        : files_(files), inode_(std::move(inode)), path_(std::move(path)) {}
+        : files_(files), inode_(std::move(inode)), path_(std::move(path)) {
+      ++files_.open_files_;
+    }
 
     Status read_at(std::uint64_t position, MutableBytes out, std::size_t* read) noexcept override {
       const std::lock_guard lock(files_.mutex_);
@@ -321,7 +344,13 @@ class FaultFileSystem final : public FileSystem {
     Status start_writeback(std::uint64_t, std::uint64_t) noexcept override { return {}; }
     Status reserve(std::uint64_t) noexcept override { return {}; }
     [[nodiscard]] int descriptor() const noexcept override { return inode_->fd; }
-    void close() noexcept override { delete this; }
+    void close() noexcept override {
+      {
+        const std::lock_guard lock(files_.mutex_);
+        --files_.open_files_;
+      }
+      delete this;
+    }
 
    private:
     ~OpenFile() = default;
@@ -441,6 +470,7 @@ class FaultFileSystem final : public FileSystem {
   bool halted_ = false;
   bool torn_ = false;
   bool skip_syncs_ = false;
+  int open_files_ = 0;
   std::uint64_t capacity_ = UINT64_MAX / 2;
 };
 
