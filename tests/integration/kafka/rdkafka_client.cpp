@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <iterator>
 
 namespace streambus::test {
 namespace {
@@ -59,14 +60,24 @@ NumberedProducer::~NumberedProducer() {
 }
 
 bool NumberedProducer::send() {
-  const std::string value = value_of(next_, value_bytes_);
+  std::string value = value_of(next_, value_bytes_);
   while (true) {
-    const rd_kafka_resp_err_t error = rd_kafka_producev(handle_, RD_KAFKA_V_TOPIC(topic_.c_str()), RD_KAFKA_V_PARTITION(0),
-                                                        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                                                        RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
-                                                        RD_KAFKA_V_OPAQUE(reinterpret_cast<void*>(next_)), RD_KAFKA_V_END);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
-    if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) return false;
+    rd_kafka_vu_t fields[5] = {};
+    fields[0].vtype = RD_KAFKA_VTYPE_TOPIC;
+    fields[0].u.cstr = topic_.c_str();
+    fields[1].vtype = RD_KAFKA_VTYPE_PARTITION;
+    fields[1].u.i32 = 0;
+    fields[2].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+    fields[2].u.i = RD_KAFKA_MSG_F_COPY;
+    fields[3].vtype = RD_KAFKA_VTYPE_VALUE;
+    fields[3].u.mem = {value.data(), value.size()};
+    fields[4].vtype = RD_KAFKA_VTYPE_OPAQUE;
+    fields[4].u.ptr = reinterpret_cast<void*>(next_);
+    rd_kafka_error_t* const error = rd_kafka_produceva(handle_, fields, std::size(fields));
+    if (error == nullptr) break;
+    const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) return false;
     rd_kafka_poll(handle_, 5);
   }
   ++next_;
