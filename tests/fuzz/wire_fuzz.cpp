@@ -68,7 +68,7 @@ void run(std::span<const std::uint8_t> input) {
   state.arena.trim();
   if (input.size() < 2) return;
   const std::uint8_t selector = input[0];
-  const auto version = static_cast<std::int16_t>(static_cast<std::int8_t>(input[1]));
+  const auto version = static_cast<std::int16_t>(input[1]);
   AllMessages* const all = nullptr;
   const Bytes rest = std::as_bytes(input.subspan(2));
   std::vector<std::byte> bytes(rest.begin(), rest.end());
