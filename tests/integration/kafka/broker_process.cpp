@@ -54,6 +54,7 @@ BrokerProcess::BrokerProcess(const Setup& setup) : port_(free_port()) {
 
 BrokerProcess::~BrokerProcess() {
   if (pid_ > 0) kill();
+  EXPECT_EQ(log().find("Sanitizer:"), std::string::npos) << "a sanitizer has complained in the broker";
   if (::testing::Test::HasFailure()) std::fprintf(stderr, "--- log of the broker ---\n%s\n", log().c_str());
 }
 
