@@ -22,7 +22,7 @@ Status file_ended(const Slice& slice) {
 
 }  // namespace
 
-InprocConnection::InprocConnection(std::shared_ptr<InprocThread> thread, const transport_common::WaterMarks& marks,
+InprocConnection::InprocConnection(const std::shared_ptr<InprocThread>& thread, const transport_common::WaterMarks& marks,
                                    std::shared_ptr<transport_common::AcceptGroup> group, std::string peer,
                                    std::shared_ptr<Pipe> in, std::shared_ptr<Pipe> out)
     : ConnectionBase(thread, marks, std::move(group), std::move(peer)),

@@ -13,7 +13,7 @@ namespace streambus::transport_inproc {
 /// One end of a connection inside the process. The two ends share two pipes and wake each other's threads.
 class InprocConnection final : public transport_common::ConnectionBase {
  public:
-  InprocConnection(std::shared_ptr<InprocThread> thread, const transport_common::WaterMarks& marks,
+  InprocConnection(const std::shared_ptr<InprocThread>& thread, const transport_common::WaterMarks& marks,
                    std::shared_ptr<transport_common::AcceptGroup> group, std::string peer, std::shared_ptr<Pipe> in,
                    std::shared_ptr<Pipe> out);
 

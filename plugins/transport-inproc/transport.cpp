@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <new>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -157,7 +158,7 @@ Status InprocTransport::not_running() const noexcept {
   return {ErrorCode::closed, state_ == State::created ? "the transport is not started yet" : "the transport is stopped"};
 }
 
-Status InprocTransport::listen(std::string_view address, SessionFactory& factory, Listener** out) noexcept {
+Status InprocTransport::listen(std::string_view address, SessionFactory& factory, Listener** out) noexcept try {
   *out = nullptr;
   if (!is_name(address)) return not_a_name(address);
   const std::lock_guard lock(mutex_);
@@ -172,6 +173,8 @@ Status InprocTransport::listen(std::string_view address, SessionFactory& factory
   listeners_.push_back(listener);
   *out = listener;
   return {};
+} catch (const std::bad_alloc&) {
+  return {ErrorCode::no_space, "out of memory while making a listener"};
 }
 
 Status InprocTransport::connect(std::string_view address, std::int64_t /*timeout_ns*/, Session& session) noexcept {
@@ -181,8 +184,14 @@ Status InprocTransport::connect(std::string_view address, std::int64_t /*timeout
 
   const auto up = std::make_shared<Pipe>();
   const auto down = std::make_shared<Pipe>();
-  auto* client = new InprocConnection(choose_thread(), marks_, nullptr, std::string(address), down, up);
-  auto* connect = new Connect{*client, session, {}};
+  const std::shared_ptr<InprocThread> thread = choose_thread();
+  auto* client = new (std::nothrow) InprocConnection(thread, marks_, nullptr, std::string(address), down, up);
+  auto* connect = client != nullptr ? new (std::nothrow) Connect{*client, session, {}} : nullptr;
+  if (connect == nullptr) {
+    if (client != nullptr) client->release();
+    thread->remove_load();
+    return {ErrorCode::no_space, "out of memory while connecting"};
+  }
   const std::lock_guard names_lock(names().mutex);
   if (const auto found = names().listeners.find(address); found != names().listeners.end()) {
     InprocConnection* server = found->second->offer(up, down, fmt::format("{}#{}", address, ++names().connections));
@@ -192,7 +201,7 @@ Status InprocTransport::connect(std::string_view address, std::int64_t /*timeout
     connect->failure =
         Status(ErrorCode::not_found, fmt::format("no inproc listener has the name '{}'; {}", address, names().known()));
   }
-  client->thread().post(&begin_client, connect);
+  thread->post(&begin_client, connect);
   return {};
 }
 

@@ -34,7 +34,7 @@ void configure_socket(int fd, const Settings& settings) noexcept {
   if (settings.receive_buffer_bytes > 0) set(SOL_SOCKET, SO_RCVBUF, settings.receive_buffer_bytes);
 }
 
-TcpConnection::TcpConnection(std::shared_ptr<IoThread> thread, std::shared_ptr<Shared> shared,
+TcpConnection::TcpConnection(const std::shared_ptr<IoThread>& thread, std::shared_ptr<Shared> shared,
                              std::shared_ptr<transport_common::AcceptGroup> group, std::string peer, int fd)
     : ConnectionBase(thread, shared->settings.marks, std::move(group), std::move(peer)),
       shared_(std::move(shared)),
@@ -47,7 +47,7 @@ TcpConnection::~TcpConnection() = default;
 void TcpConnection::serve(Session* session) noexcept {
   io_.add(*this);
   boost::system::error_code error;
-  socket_.assign(fd_, error);
+  error = socket_.assign(fd_, error);
   if (error) {
     ::close(std::exchange(fd_, -1));
     abort({ErrorCode::io_error, fmt::format("cannot watch the connection of {}: {}", peer(), error.message()), error.value()});
@@ -236,7 +236,7 @@ void TcpConnection::try_next_address() noexcept {
       configure_socket(fd_, shared_->settings);
       boost::system::error_code error;
       if (::connect(fd_, address.get(), address.bytes) == 0 || errno == EINPROGRESS) {
-        socket_.assign(fd_, error);
+        error = socket_.assign(fd_, error);
         if (!error) return wait_writable();
         errno = error.value();
       }
@@ -257,7 +257,7 @@ void TcpConnection::on_connect_ready() noexcept {
   }
   dial_->last = errno_status(fmt::format("cannot connect to {}", peer()), error);
   boost::system::error_code ignored;
-  socket_.close(ignored);
+  ignored = socket_.close(ignored);
   fd_ = -1;
   ++dial_->next;
   try_next_address();
@@ -311,7 +311,7 @@ void TcpConnection::shut_down() noexcept {
 
 void TcpConnection::close_socket() noexcept {
   boost::system::error_code ignored;
-  if (fd_ >= 0) socket_.close(ignored);
+  if (fd_ >= 0) ignored = socket_.close(ignored);
   fd_ = -1;
   lingering_ = false;
   socket_gone_ = true;

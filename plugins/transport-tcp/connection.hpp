@@ -27,7 +27,7 @@ struct Shared {
 class TcpConnection final : public transport_common::ConnectionBase {
  public:
   /// `fd` is a connected, non-blocking socket, or -1 for one that is still to connect. Takes it over.
-  TcpConnection(std::shared_ptr<IoThread> thread, std::shared_ptr<Shared> shared,
+  TcpConnection(const std::shared_ptr<IoThread>& thread, std::shared_ptr<Shared> shared,
                 std::shared_ptr<transport_common::AcceptGroup> group, std::string peer, int fd);
 
   /// Serves an accepted connection with the session (null: refused). On the thread.

@@ -44,7 +44,7 @@ class OperationMemory {
 /// The standard allocator over OperationMemory.
 template <class T>
 struct OperationAllocator {
-  using value_type = T;
+  using value_type = T;  // NOLINT(readability-identifier-naming): the standard's name
   explicit OperationAllocator(OperationMemory& from) noexcept : memory(&from) {}
   template <class U>
   OperationAllocator(const OperationAllocator<U>& other) noexcept : memory(other.memory) {}  // NOLINT: as allocators convert
@@ -58,7 +58,7 @@ struct OperationAllocator {
 /// Calls a member function when an operation is done; the operation lives in the given memory.
 template <class Object, void (Object::*function)(const boost::system::error_code&) noexcept>
 struct Completion {
-  using allocator_type = OperationAllocator<std::byte>;
+  using allocator_type = OperationAllocator<std::byte>;  // NOLINT(readability-identifier-naming): Asio looks for it
   [[nodiscard]] allocator_type get_allocator() const noexcept { return allocator_type(*memory); }
   void operator()(const boost::system::error_code& error) const noexcept { (object->*function)(error); }
 

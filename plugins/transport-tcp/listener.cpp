@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "transport.hpp"
@@ -63,7 +64,7 @@ Status TcpListener::start() noexcept {
   const std::lock_guard lock(mutex_);
   if (state_ != State::bound) return {ErrorCode::closed, "the listener was started before, or is closed"};
   boost::system::error_code error;
-  socket_.assign(fd_, error);
+  error = socket_.assign(fd_, error);
   if (error) return errno_status(fmt::format("cannot watch the listening socket {}", address_), error.value());
   state_ = State::accepting;
   thread_->post([](void* self) noexcept { static_cast<TcpListener*>(self)->wait_acceptable(); }, this);
@@ -116,9 +117,15 @@ void TcpListener::hand_over(int fd, const SocketAddress& peer) noexcept {
                           settings.connections_max, address_));
     return;
   }
-  std::shared_ptr<IoThread> thread = transport_.choose_thread();
-  auto* connection = new TcpConnection(thread, transport_.shared(), group_, peer.text(), fd);
-  thread->post(&take_over, new HandOver{*connection, factory_, *group_});
+  const std::shared_ptr<IoThread> thread = transport_.choose_thread();
+  auto* connection = new (std::nothrow) TcpConnection(thread, transport_.shared(), group_, peer.text(), fd);
+  auto* hand_over = connection != nullptr ? new (std::nothrow) HandOver{*connection, factory_, *group_} : nullptr;
+  if (hand_over != nullptr) return thread->post(&take_over, hand_over);
+  if (connection != nullptr) connection->release();
+  thread->remove_load();
+  group_->left();
+  ::close(fd);
+  log_.warn(fmt::format("connection of {} closed: out of memory", peer.text()));
 }
 
 void TcpListener::pause_accepting(int errno_value) noexcept {
@@ -147,7 +154,7 @@ void TcpListener::stop_accepting() noexcept {
 void TcpListener::shut() noexcept {
   shut_ = true;
   boost::system::error_code ignored;
-  socket_.close(ignored);
+  ignored = socket_.close(ignored);
   pause_.cancel();
   if (!waiting_) finish_if_idle();
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <new>
 #include <utility>
 
 namespace streambus::transport_tcp {
@@ -107,13 +108,21 @@ Status TcpTransport::connect(std::string_view address, std::int64_t timeout_ns, 
   const std::lock_guard lock(mutex_);
   if (state_ != State::running) return not_running();
 
-  std::shared_ptr<IoThread> thread = choose_thread();
-  auto* connection = new TcpConnection(thread, shared_, nullptr, std::string(address), -1);
   const std::int64_t now = host_.monotonic_ns();
   const std::int64_t deadline_ns =
       timeout_ns < std::numeric_limits<std::int64_t>::max() - now ? now + timeout_ns : transport_common::kNever;
-  auto* request = new Request{
-      Ref<TcpConnection>::share(connection), *thread, session, std::move(*target), deadline_ns, std::move(addresses)};
+  const std::shared_ptr<IoThread> thread = choose_thread();
+  auto* connection = new (std::nothrow) TcpConnection(thread, shared_, nullptr, std::string(address), -1);
+  auto* request =
+      connection == nullptr
+          ? nullptr
+          : new (std::nothrow) Request{
+                Ref<TcpConnection>::share(connection), *thread, session, std::move(*target), deadline_ns, std::move(addresses)};
+  if (request == nullptr) {
+    if (connection != nullptr) connection->release();
+    thread->remove_load();
+    return {ErrorCode::no_space, "out of memory while connecting"};
+  }
   const bool numeric = request->addresses.has_value();
   thread->post(&begin_connect, request);
   if (numeric) {
