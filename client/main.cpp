@@ -30,10 +30,11 @@ constexpr const char* kReferenceHead = R"(# The `streambus` command
 Generated from `--help` by `streambus --print-reference`; do not edit. A test compares the two.
 )";
 
-/// One section per command, in the order of the table.
-void print_reference(CLI::App& command, const std::string& path) {
-  fmt::print("\n## `{}`\n\n```\n{}```\n", path, command.help(path));
-  for (CLI::App* const child : command.get_subcommands({})) print_reference(*child, path + " " + child->get_name());
+/// One section per command, in the order of the table. `parents` are the words before the command's own.
+void print_reference(CLI::App& command, const std::string& parents) {
+  const std::string path = parents.empty() ? command.get_name() : fmt::format("{} {}", parents, command.get_name());
+  fmt::print("\n## `{}`\n\n```\n{}```\n", path, command.help(parents));
+  for (CLI::App* const child : command.get_subcommands({})) print_reference(*child, path);
 }
 
 /// A wrong word after the program or a family: names what there is.
@@ -59,7 +60,7 @@ int run(int argc, char** argv) {
   }
   if (reference) {
     fmt::print("{}", kReferenceHead);
-    print_reference(program, "streambus");
+    print_reference(program, {});
     return kDone;
   }
   if (invocation.action) return invocation.action();

@@ -40,6 +40,7 @@ struct ProduceBatch {
   enum class State : std::uint8_t { waiting, in_flight, abandoned };
   State state = State::waiting;  ///< abandoned: in flight, but reported as timed out already
   bool foreign = false;          ///< encoded by the user: not to be written to
+  std::uint64_t ordinal = 0;     ///< counts the batches of its partition
   std::int32_t attempts = 0;
   std::uint32_t stamped_version = 0;  ///< of the identity that its sequence belongs to; 0: none
   std::int32_t sequence = -1;
@@ -59,6 +60,7 @@ struct ProducePartition {
 
   // The sender's: loop thread only.
   std::deque<std::shared_ptr<ProduceBatch>> queue;  ///< not resolved yet, in order
+  std::uint64_t next_ordinal = 0;
   std::uint32_t in_flight = 0;
   bool draining = false;  ///< something failed: nothing is sent until everything in flight is answered
   std::int64_t blocked_until_ns = 0;

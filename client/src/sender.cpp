@@ -77,6 +77,7 @@ void Sender::take_collected(std::int64_t now) {
   collected_.clear();
   wake_at(accumulator_->collect(now, collected_));
   for (auto& [partition, batch] : collected_) {
+    batch->ordinal = partition->next_ordinal++;
     partition->queue.push_back(std::move(batch));
     if (!std::exchange(partition->active, true)) active_.push_back(partition);
   }
@@ -141,7 +142,10 @@ bool Sender::send_round(std::int64_t now) {
 /// Adds the partition's next batch to its broker's request, where nothing forbids it.
 void Sender::consider(ProducePartition& partition, std::int64_t now) {
   const auto next = std::ranges::find_if(partition.queue, is_waiting);
-  if (next == partition.queue.end() || partition.draining || partition.in_flight >= in_flight_max_) return;
+  if (next == partition.queue.end() || partition.draining) return;
+  // Counted from the oldest batch whose fate is open, with those behind it that are done: a broker remembers that many
+  // sequences back, not more, and could not tell an older batch that is sent again from a new one.
+  if ((*next)->ordinal - partition.queue.front()->ordinal >= in_flight_max_) return;
   if (partition.blocked_until_ns > now) {
     wake_at(partition.blocked_until_ns);
     return;
@@ -371,10 +375,10 @@ void Sender::answered(const std::vector<Pick>& picks, const Result<ResponseFrame
     }
     if (leader_is_wrong(error)) cluster_->forget_topic(pick.partition->topic->name);
     const bool sequence = settings_->idempotence && is_sequence_error(error);
-    settle(pick,
-           wire_error(found->error_code, fmt::format("{}[{}]", pick.partition->topic->name, pick.partition->id),
-                      found->error_message),
-           sequence || wire::is_retriable(error));
+    const std::string place = fmt::format("{}[{}]", pick.partition->topic->name, pick.partition->id);
+    std::optional<std::string> text;
+    if (found->error_message) text = fmt::format("{}: {}", place, *found->error_message);
+    settle(pick, wire_error(found->error_code, place, text), sequence || wire::is_retriable(error));
   }
   run();
 }

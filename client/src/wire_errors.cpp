@@ -65,9 +65,9 @@ Error wire_error(std::int16_t code, std::string_view what, std::optional<std::st
   const auto found = std::ranges::find(kMappings, error, &Mapping::wire);
   const bool known = found != std::end(kMappings);
   const ErrorCode mapped = known ? found->code : (wire::is_retriable(error) ? ErrorCode::busy : ErrorCode::internal);
-  const std::string_view advice =
-      text.has_value() && !text->empty() ? *text : (known ? found->advice : std::string_view("the broker refused"));
-  return Error(mapped, fmt::format("{}: {} ({})", what, advice, wire::name_of(error)));
+  if (text.has_value() && !text->empty()) return Error(mapped, fmt::format("{} ({})", *text, wire::name_of(error)));
+  return Error(mapped, fmt::format("{}: {} ({})", what, known ? found->advice : std::string_view("the broker refused"),
+                                   wire::name_of(error)));
 }
 
 }  // namespace streambus::client
