@@ -62,20 +62,25 @@ Status Partition::open_log(bool existed) {
   const LogState state = opened->state();
 
   ProducerTable producers;
+  std::uint64_t replayed = 0;
   if (keeps_snapshots()) {
     const auto recovered = snapshots_.recover(*opened, state.start, state.end, environment_.host.monotonic_ns(), producers);
     if (!recovered) {
       (void)opened->close();
       return failed(recovered.error().to_status());
     }
+    replayed = *recovered;
   }
   Ref<Domain> domain = environment_.domains.find(opened->durability_domain());
   const std::scoped_lock lock(mutex_, gate_);
-  // Weaker classes may have lost a tail that clients have read.
-  const bool values_may_change = durability_ == Durability::memory || (durability_ != Durability::fsync_batch && !state.clean);
+  // Weaker classes may have lost a tail that clients have read; a log that was open before shows it.
+  const bool values_may_change = durability_ == Durability::memory ||
+                                 (durability_ != Durability::fsync_batch && !state.clean) ||
+                                 state.end.value < visible_.load(std::memory_order_relaxed);
   if (existed && values_may_change) epochs_.raise(state.start, state.end);
   producers_ = std::move(producers);
   install(opened, std::move(domain), state);
+  bytes_since_snapshot_ = replayed;  // so that the next start need not walk them again
   return {};
 }
 
@@ -89,7 +94,6 @@ void Partition::install(PartitionLog* log, Ref<Domain> domain, const LogState& s
   visible_.store(visible.value, std::memory_order_seq_cst);
   offline_reason_ = {};
   last_position_ = 0;
-  bytes_since_snapshot_ = 0;
   offline_.store(false, std::memory_order_release);
 }
 

@@ -120,6 +120,7 @@ class Partition final : public DurableTarget {
   const Durability durability_;
 
   std::atomic<AdmissionRules> rules_;
+  static_assert(std::atomic<AdmissionRules>::is_always_lock_free);
   std::atomic<std::int64_t> start_{0};    ///< as last seen; may lag behind the log's own
   std::atomic<std::int64_t> end_{0};      ///< the next record's offset; written under mutex_
   std::atomic<std::int64_t> visible_{0};  ///< consumers see what lies below; never goes back while the log is open

@@ -15,6 +15,7 @@ class Replay final : public HeaderVisitor {
  public:
   Replay(ProducerTable& table, std::int64_t now_ns) noexcept : table_(table), now_ns_(now_ns) {}
   bool header(const BatchHeader& batch) override {
+    bytes += batch.total_bytes();
     if (batch.producer_id() < 0 || batch.base_sequence() < 0 || batch.control()) return true;
     const ProducerStamp stamp{.producer_id = batch.producer_id(),
                               .epoch = batch.producer_epoch(),
@@ -29,6 +30,7 @@ class Replay final : public HeaderVisitor {
                   now_ns_);
     return true;
   }
+  std::uint64_t bytes = 0;
 
  private:
   ProducerTable& table_;
@@ -64,7 +66,8 @@ Result<ProducerSnapshots::Found> ProducerSnapshots::read(std::size_t slot, Offse
   return Found{};
 }
 
-Result<> ProducerSnapshots::recover(PartitionLog& log, Offset start, Offset end, std::int64_t now_ns, ProducerTable& table) {
+Result<std::uint64_t> ProducerSnapshots::recover(PartitionLog& log, Offset start, Offset end, std::int64_t now_ns,
+                                                 ProducerTable& table) {
   Found best;
   for (std::size_t slot = 0; slot < 2; ++slot) {
     STREAMBUS_TRY_ASSIGN(Found found, read(slot, end));
@@ -80,7 +83,8 @@ Result<> ProducerSnapshots::recover(PartitionLog& log, Offset start, Offset end,
     if (table.decode(in, now_ns)) from = std::max(start, best.end);
   }
   Replay replay(table, now_ns);
-  return to_result(scan_headers(log, from, end, replay));
+  STREAMBUS_TRY(to_result(scan_headers(log, from, end, replay)));
+  return replay.bytes;
 }
 
 Result<> ProducerSnapshots::write(Bytes encoded) {

@@ -21,8 +21,9 @@ class ProducerSnapshots {
 
   /// Fills `table` with what the producers in the log's [start, end) last did. Removes snapshots that speak of more than
   /// the log has: they must not be believed when it has grown again. May block.
-  /// Errors: those of scan_headers, io_error of the removal.
-  [[nodiscard]] Result<> recover(PartitionLog& log, Offset start, Offset end, std::int64_t now_ns, ProducerTable& table);
+  /// Returns the bytes of the batches that were walked. Errors: those of scan_headers, io_error of the removal.
+  [[nodiscard]] Result<std::uint64_t> recover(PartitionLog& log, Offset start, Offset end, std::int64_t now_ns,
+                                              ProducerTable& table);
 
   /// Writes the encoded table (see encode()) as the newest snapshot. May block.
   [[nodiscard]] Result<> write(Bytes encoded);

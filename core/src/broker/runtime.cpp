@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <thread>
 
 #include "broker_core.hpp"
 #include "streambus/host/batch_codec.hpp"
@@ -101,7 +102,7 @@ struct Runtime::State {
   Result<> start_storages();
   Result<> start_broker();
   Result<> start_listeners();
-  Result<RunningListener> bind(const ListenerSection& section);
+  Result<> bind(const ListenerSection& section);
   void stop_listeners() noexcept;
   void log(LogLevel level, const std::string& text) noexcept { services->log(level, "broker", text); }
 };
@@ -190,7 +191,7 @@ Result<> Runtime::State::start_broker() {
   return {};
 }
 
-Result<RunningListener> Runtime::State::bind(const ListenerSection& section) {
+Result<> Runtime::State::bind(const ListenerSection& section) {
   const std::string place = "[listener." + section.name + "]: ";
   Transport* const transport = find_instance(transports, section.transport);
   Protocol* const protocol = find_instance(protocols, section.protocol);
@@ -200,7 +201,9 @@ Result<RunningListener> Runtime::State::bind(const ListenerSection& section) {
                     (transport == nullptr ? "transport '" + section.transport + "'" : "protocol '" + section.protocol + "'") +
                     " is not in the configuration");
   }
-  RunningListener running{.bound = {}, .protocol = protocol, .factory = std::make_unique<LateFactory>(), .listener = nullptr};
+  // In its final place: the protocol keeps views of the bound address.
+  RunningListener& running = listeners.emplace_back(
+      RunningListener{.bound = {}, .protocol = protocol, .factory = std::make_unique<LateFactory>(), .listener = nullptr});
   Listener* listener = nullptr;
   if (const Status status = transport->listen(section.address, *running.factory, &listener); !status.ok()) {
     return fail(status.code, place + status.text, status.sys_errno);
@@ -216,7 +219,7 @@ Result<RunningListener> Runtime::State::bind(const ListenerSection& section) {
   if (const Status status = protocol->open_factory(*core, info, &running.factory->target); !status.ok()) {
     return fail(status.code, place + status.text, status.sys_errno);
   }
-  return running;
+  return {};
 }
 
 Result<> Runtime::State::start_listeners() {
@@ -229,10 +232,7 @@ Result<> Runtime::State::start_listeners() {
     ++transports_started;
   }
   listeners.reserve(config.listeners.size());  // factories keep views of what lies in here
-  for (const ListenerSection& section : config.listeners) {
-    STREAMBUS_TRY_ASSIGN(RunningListener running, bind(section));
-    listeners.push_back(std::move(running));
-  }
+  for (const ListenerSection& section : config.listeners) STREAMBUS_TRY(bind(section));
   for (RunningListener& running : listeners) {
     if (const Status status = running.listener->start(); !status.ok()) {
       return fail(status.code, "[listener." + running.bound.name + "]: " + status.text, status.sys_errno);
@@ -244,7 +244,13 @@ Result<> Runtime::State::start_listeners() {
 
 void Runtime::State::stop_listeners() noexcept {
   const std::int64_t deadline = monotonic_ns() + config.shutdown_timeout_ms * 1'000'000;
-  for (RunningListener& running : listeners) running.listener->drain(deadline);
+  {
+    std::vector<std::jthread> draining;  // at the same time: none goes on accepting while another waits
+    for (RunningListener& running : listeners) {
+      if (!running.listener) continue;  // could not be bound
+      draining.emplace_back([&running, deadline] { running.listener->drain(deadline); });
+    }
+  }
   for (RunningListener& running : listeners) running.listener.reset();
   // What is still waiting is told so while the transports' threads can carry the answer: sessions end with their last wait.
   if (services) services->wait_idle();

@@ -107,6 +107,19 @@ TEST_P(RestartTest, ReplayBeginsWhereTheSnapshotEnds) {
   EXPECT_EQ(produced(make_produced(9, 0, 1)), ErrorCode::ok);
 }
 
+TEST_P(RestartTest, WhatAStartWalkedIsInASnapshotAfterwards) {
+  start();
+  create("t");
+  ASSERT_EQ(produced(make_produced(7, 0, 0)), ErrorCode::ok);
+  crash();
+  start();
+  stop();
+  const int reads_before = storage.reads.load();
+  start();
+  EXPECT_EQ(storage.reads.load(), reads_before) << "nothing is left to walk";
+  EXPECT_EQ(produced(make_produced(7, 0, 1)), ErrorCode::ok);
+}
+
 TEST_P(RestartTest, ASnapshotOfWhatWasLostIsNotBelieved) {
   start();
   create("t");

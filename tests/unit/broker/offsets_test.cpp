@@ -172,6 +172,22 @@ TEST_F(DurableBrokerTest, AnUncleanStartKeepsTheEpochWhereNothingSeenWasLost) {
   EXPECT_EQ(partitions()[0].leader_epoch, 0);
 }
 
+TEST_F(DurableBrokerTest, APartitionThatComesBackShorterBeginsANewEpoch) {
+  storage.synchronous = true;
+  start();
+  create("t");
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(produced(make_records(1)), ErrorCode::ok);
+  auto& stored = storage.stored(topic_id(), 0);
+  stored.batches.pop_back();
+  stored.end = {2};
+  ASSERT_TRUE(core->reopen_partition("t", 0).ok());
+  EXPECT_EQ(partitions()[0].leader_epoch, 1);
+  EXPECT_EQ(fetch(0).high_watermark.value, 2);
+  stop();
+  start();
+  EXPECT_EQ(partitions()[0].leader_epoch, 1);
+}
+
 class MemoryClassTest : public BrokerTest {
  protected:
   MemoryClassTest() : BrokerTest(Durability::memory) {}

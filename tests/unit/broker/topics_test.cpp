@@ -281,8 +281,8 @@ TEST_F(TopicsTest, MaintenanceAsksEveryHealthyPartition) {
   start();
   create("t", 2);
   core->maintain();
-  EXPECT_EQ(storage.stored(topic_id(), 0).retained, 1);
-  EXPECT_EQ(storage.stored(topic_id(), 1).retained, 1);
+  EXPECT_EQ(storage.stored(topic_id(), 0).retained.load(), 1);
+  EXPECT_EQ(storage.stored(topic_id(), 1).retained.load(), 1);
 }
 
 TEST_F(TopicsTest, TheMaintenanceThreadRunsAndStops) {
@@ -290,7 +290,7 @@ TEST_F(TopicsTest, TheMaintenanceThreadRunsAndStops) {
   start();
   create("t");
   core->start_maintenance();
-  while (storage.stored(topic_id(), 0).retained < 2) std::this_thread::yield();
+  while (storage.stored(topic_id(), 0).retained.load() < 2) std::this_thread::yield();
   core->stop();
 }
 

@@ -417,6 +417,8 @@ TEST_F(AdminTest, AListenerWithoutAnAdvertisedAddressIsRefused) {
   EXPECT_EQ(factory, nullptr);
   ASSERT_TRUE(protocol.open_factory(rig.broker, {"main", "127.0.0.1:9092", "localhost", 9092}, &factory).ok());
   protocol.close_factory(factory);
+  ASSERT_TRUE(protocol.open_factory(rig.broker, {"main", "inside", "inside", 0}, &factory).ok()) << "a transport without ports";
+  protocol.close_factory(factory);
 }
 
 }  // namespace

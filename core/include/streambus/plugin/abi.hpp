@@ -24,10 +24,14 @@ enum class PluginKind : std::uint8_t { storage = 1, codec = 2, transport = 3, pr
 
 [[nodiscard]] constexpr std::string_view name_of(PluginKind kind) noexcept {
   switch (kind) {
-    case PluginKind::storage: return "storage";
-    case PluginKind::codec: return "codec";
-    case PluginKind::transport: return "transport";
-    case PluginKind::protocol: return "protocol";
+    case PluginKind::storage:
+      return "storage";
+    case PluginKind::codec:
+      return "codec";
+    case PluginKind::transport:
+      return "transport";
+    case PluginKind::protocol:
+      return "protocol";
   }
   return "unknown";
 }
@@ -41,11 +45,11 @@ struct AbiStamp {
   std::uint32_t stamp_bytes;  ///< sizeof(AbiStamp) of the plugin
   std::uint16_t abi_major;
   std::uint16_t abi_minor;
-  std::uint8_t kind;             ///< a PluginKind
-  std::uint8_t pointer_bytes;    ///< 8
-  std::uint8_t sanitizers;       ///< bit set of k*Sanitizer
-  std::uint8_t glibcxx_debug;    ///< 1 with _GLIBCXX_DEBUG
-  std::uint8_t cxx11_abi;        ///< _GLIBCXX_USE_CXX11_ABI
+  std::uint8_t kind;           ///< a PluginKind
+  std::uint8_t pointer_bytes;  ///< 8
+  std::uint8_t sanitizers;     ///< bit set of k*Sanitizer
+  std::uint8_t glibcxx_debug;  ///< 1 with _GLIBCXX_DEBUG
+  std::uint8_t cxx11_abi;      ///< _GLIBCXX_USE_CXX11_ABI
   std::uint8_t reserved;
   std::uint16_t glibcxx_release;  ///< _GLIBCXX_RELEASE
   char architecture[16];          ///< "x86_64", "aarch64"

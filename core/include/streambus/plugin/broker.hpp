@@ -117,14 +117,14 @@ struct FetchCall {
   PartitionId partition = 0;
   Offset from;
   std::uint64_t bytes_max = 0;
-  bool at_least_one = false;         ///< the first batch may exceed bytes_max
-  LeaderEpoch current_epoch = -1;    ///< what the client believes; -1: does not say
+  bool at_least_one = false;       ///< the first batch may exceed bytes_max
+  LeaderEpoch current_epoch = -1;  ///< what the client believes; -1: does not say
 
   ErrorCode error = ErrorCode::ok;
   Offset high_watermark = kNoOffset;
   Offset last_stable = kNoOffset;
   Offset log_start = kNoOffset;
-  ReadResult data;                   ///< data.pin, where set, is one reference for the caller
+  ReadResult data;  ///< data.pin, where set, is one reference for the caller
 };
 
 /// Waits for a partition to have visible data from an offset on. The caller owns it; it is registered at most once.

@@ -10,10 +10,10 @@ namespace streambus {
 
 enum class CodecOutcome : std::uint8_t {
   done,
-  declined,      ///< compress: the result would not be smaller than the input; store it uncompressed
-  needs_space,   ///< the output is too small: call again with more (the caller has a cap)
-  corrupt,       ///< decompress: the input is not a valid frame of this codec
-  failed,        ///< out of memory or an internal error of the library
+  declined,     ///< compress: the result would not be smaller than the input; store it uncompressed
+  needs_space,  ///< the output is too small: call again with more (the caller has a cap)
+  corrupt,      ///< decompress: the input is not a valid frame of this codec
+  failed,       ///< out of memory or an internal error of the library
 };
 
 struct CodecResult {

@@ -11,7 +11,7 @@ enum class OptionType : std::uint8_t { boolean, integer, real, text, size, durat
 
 /// One option of a plugin. A table of these makes the validation, the defaults, `plugin info` and the reference docs.
 struct OptionSpec {
-  const char* key;            ///< snake_case, unique in the plugin
+  const char* key;  ///< snake_case, unique in the plugin
   OptionType type;
   const char* default_value;  ///< as in the configuration file without quotes; nullptr: the option is required
   const char* doc;            ///< one or two sentences, what it does and when to change it

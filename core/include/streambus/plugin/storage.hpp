@@ -22,10 +22,14 @@ enum class Durability : std::uint8_t {
 
 [[nodiscard]] constexpr std::string_view name_of(Durability durability) noexcept {
   switch (durability) {
-    case Durability::memory: return "memory";
-    case Durability::page_cache: return "pagecache";
-    case Durability::fsync_interval: return "fsync-interval";
-    case Durability::fsync_batch: return "fsync-batch";
+    case Durability::memory:
+      return "memory";
+    case Durability::page_cache:
+      return "pagecache";
+    case Durability::fsync_interval:
+      return "fsync-interval";
+    case Durability::fsync_batch:
+      return "fsync-batch";
   }
   return "unknown";
 }
@@ -48,9 +52,9 @@ struct PartitionKey {
 
 /// What an engine knows of a partition. One consistent snapshot.
 struct LogState {
-  Offset start;    ///< first offset that can be read
-  Offset end;      ///< the next append's lowest legal base offset
-  Offset durable;  ///< all below it survive what the durability class promises; <= end
+  Offset start;             ///< first offset that can be read
+  Offset end;               ///< the next append's lowest legal base offset
+  Offset durable;           ///< all below it survive what the durability class promises; <= end
   std::uint64_t bytes = 0;  ///< stored bytes of batches
   std::uint32_t segments = 0;
   bool clean = true;  ///< false: opened after an unclean end; weaker classes may have lost a tail
@@ -64,8 +68,8 @@ struct AppendResult {
 };
 
 struct ReadRequest {
-  Offset from;               ///< any offset in [start, end): the batch that contains it is the first one returned
-  Offset limit;              ///< only batches that lie wholly below it
+  Offset from;   ///< any offset in [start, end): the batch that contains it is the first one returned
+  Offset limit;  ///< only batches that lie wholly below it
   std::uint64_t bytes_max = 0;
   bool at_least_one = false;  ///< return the first batch even when it is larger than bytes_max
 };
@@ -156,7 +160,8 @@ class StorageEngine {
 
   /// Opens a partition, creating it empty with start = end = `start` when it does not exist.
   /// Errors: corrupt (damage before the synced mark: says file and position), already_exists (open already), io_error.
-  virtual Status open(const PartitionKey& key, Offset start, const PartitionSettings& settings, PartitionLog** log) noexcept = 0;
+  virtual Status open(const PartitionKey& key, Offset start, const PartitionSettings& settings,
+                      PartitionLog** log) noexcept = 0;
 
   /// Removes a closed partition and its files. not_found when there is none. Slices handed out stay valid.
   virtual Status remove(const PartitionKey& key) noexcept = 0;
