@@ -80,6 +80,7 @@ class WalLog final : public PartitionLog, public Pin {
     static constexpr std::size_t kSegmentsMax = 8;
     FlushTarget targets[kSegmentsMax];
     std::size_t count = 0;
+    Offset end;  ///< everything below it is durable afterwards
     std::uint64_t batches = 0;
   };
 
@@ -109,7 +110,7 @@ class WalLog final : public PartitionLog, public Pin {
   [[nodiscard]] Status sync_targets(Flush& flush) noexcept;
   [[nodiscard]] Status sync_entry() noexcept;
   [[nodiscard]] Status timed_sync(File& file) noexcept;
-  void mark_synced(const Flush& flush);
+  bool mark_synced(const Flush& flush);
   void write_mark(const FlushTarget& target);
   void fail(const Status& status) noexcept;
   [[nodiscard]] Status seal_all();
@@ -184,7 +185,8 @@ class WalLog final : public PartitionLog, public Pin {
   bool changed_ = false;  ///< the manifest on disk does not say all
   bool clean_ = true;
   bool closing_ = false;
-  bool flush_queued_ = false;
+  bool flush_queued_ = false;  ///< or running
+  bool flush_again_ = false;
   bool flush_running_ = false;
   bool interval_queued_ = false;
   bool maintenance_queued_ = false;

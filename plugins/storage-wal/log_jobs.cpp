@@ -14,40 +14,42 @@ void WalLog::post_flush() noexcept {
   {
     const std::lock_guard lock(mutex_);
     interval_queued_ = false;
-    if (std::exchange(flush_queued_, true)) return;
+    if (std::exchange(flush_queued_, true)) {
+      flush_again_ = true;  // it may have taken its measure already
+      return;
+    }
   }
   add_ref();
   engine_.host().post(WorkClass::flush, [](void* log) noexcept { static_cast<WalLog*>(log)->run_flush(); }, this);
 }
 
 /// One turn: takes all that was appended, syncs it, reports it, and posts the next turn if more came meanwhile, so that
-/// the partitions that share a flush thread take turns.
+/// the partitions that share a flush thread take turns. Counts as queued until it is done: there is never a second one
+/// for the same log, whose report might overtake this one's.
 void WalLog::run_flush() noexcept {
   Flush flush;
   bool tell = false;
   {
     const std::lock_guard lock(mutex_);
-    flush_queued_ = false;
+    flush_again_ = false;
     tell = offline_ && !closing_ && !std::exchange(failure_told_, true);
     flush_running_ = !closing_;
     if (!offline_ && !closing_) collect_unsynced(&flush);
   }
   if (tell) engine_.host().durability().domain_failed(domain_, failed_);
-  if (flush.count > 0) {
-    if (const Status status = sync_targets(flush); status.ok()) {
-      mark_synced(flush);
-      const FlushTarget& last = flush.targets[flush.count - 1];
-      if (acks_wait_) engine_.host().durability().durable_advanced(domain_, static_cast<std::uint64_t>(last.end.value));
-      write_mark(last);
-    } else {
-      fail(status);
+  if (const Status status = sync_targets(flush); status.ok()) {
+    if (mark_synced(flush) && acks_wait_) {
+      engine_.host().durability().durable_advanced(domain_, static_cast<std::uint64_t>(flush.end.value));
     }
+    if (flush.count > 0) write_mark(flush.targets[flush.count - 1]);
+  } else {
+    fail(status);
   }
   bool again = false;
   {
     const std::lock_guard lock(mutex_);
-    again = !closing_ && ((offline_ && !failure_told_) || (acks_wait_ && !offline_ && flush.count > 0 && durable_ < end_));
-    again = again && !std::exchange(flush_queued_, true);
+    again = !closing_ && (flush_again_ || (offline_ ? !failure_told_ : acks_wait_ && durable_ < end_));
+    flush_queued_ = again;
     flush_running_ = false;
     idle_.notify_all();
   }
@@ -70,9 +72,12 @@ void WalLog::collect_unsynced(Flush* flush) {
                                       segment.bytes,     segment.end,
                                       segment.frame_crc, segment.entry_synced};
   }
-  if (flush->count > 0 && first == segments_.size()) {
+  if (first == segments_.size()) {
+    flush->end = end_;  // sealing may have synced all of it
     flush->batches = appends_ - flushed_appends_;
     flushed_appends_ = appends_;
+  } else {
+    flush->end = flush->targets[flush->count - 1].end;
   }
 }
 
@@ -113,16 +118,19 @@ Status WalLog::sync_entry() noexcept {
   return {};
 }
 
-void WalLog::mark_synced(const Flush& flush) {
+/// True when the durable offset moved.
+bool WalLog::mark_synced(const Flush& flush) {
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < flush.count; ++i) {
     const FlushTarget& target = flush.targets[i];
     target.segment->synced_bytes = std::max(target.segment->synced_bytes, target.bytes);
     target.segment->entry_synced = true;
   }
-  const FlushTarget& last = flush.targets[flush.count - 1];
-  durable_ = std::max(durable_, last.end);
-  durable_hint_ = {last.segment.get(), last.end, last.bytes};
+  if (flush.count > 0) {
+    const FlushTarget& last = flush.targets[flush.count - 1];
+    durable_hint_ = {last.segment.get(), last.end, last.bytes};
+  }
+  return std::exchange(durable_, std::max(durable_, flush.end)) < flush.end;
 }
 
 void WalLog::write_mark(const FlushTarget& target) {

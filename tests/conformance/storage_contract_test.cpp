@@ -377,6 +377,21 @@ TEST_P(StorageConformance, ReopenIsByteIdenticalAndGoesOn) {
   }
 }
 
+TEST_P(StorageConformance, DurabilityReportsNeverGoBackAndEndAtTheEnd) {
+  reopen({.segment_bytes = 30'000});
+  for (int i = 0; i < 4000; ++i) ASSERT_TRUE(append({.body_bytes = 100}).ok());
+  if (engine().durability() == Durability::fsync_batch) {
+    ASSERT_TRUE(host().sink.wait(log().durability_domain(), last_.position));
+  }
+  host().wait_idle();
+  const RecordingSink::Domain domain = host().sink.of(log().durability_domain());
+  EXPECT_EQ(domain.went_back, 0U);
+  EXPECT_EQ(log().state().durable, log().state().end);
+  ASSERT_TRUE(log().delete_before(log().state().end).ok());
+  append_many(1, {});
+  ASSERT_TRUE(host().sink.wait(log().durability_domain(), last_.position));
+}
+
 TEST_P(StorageConformance, DurabilityIsReportedAsTheClassPromises) {
   append_many(50, {.records = 2});
   if (engine().durability() != Durability::fsync_batch) {

@@ -36,7 +36,7 @@ class FakeStorage final : public StorageEngine {
     bool open = false;
     bool clean = true;
     PartitionSettings settings;
-    int retained = 0;
+    std::atomic<int> retained = 0;
     std::uint32_t domain = 0;
     std::uint64_t position = 0;  ///< of the last append
   };

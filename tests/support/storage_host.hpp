@@ -73,13 +73,15 @@ class RecordingSink final : public DurabilitySink {
 class StorageHost final : public Host {
  public:
   enum class Workers : std::uint8_t {
-    threads,  ///< one for each class of work
+    threads,  ///< two for each class of work
     test,     ///< posted work waits for run_work()
   };
 
   explicit StorageHost(FileSystem& files, Workers workers = Workers::threads) : files_(files) {
     if (workers == Workers::test) return;
-    for (Queue& queue : queues_) queue.thread = std::thread([this, &queue] { work(queue); });
+    for (Queue& queue : queues_) {
+      for (std::thread& thread : queue.threads) thread = std::thread([this, &queue] { work(queue); });
+    }
   }
   /// Completes what was posted.
   ~StorageHost() {
@@ -89,7 +91,9 @@ class StorageHost final : public Host {
     }
     changed_.notify_all();
     for (Queue& queue : queues_) {
-      if (queue.thread.joinable()) queue.thread.join();
+      for (std::thread& thread : queue.threads) {
+        if (thread.joinable()) thread.join();
+      }
     }
     (void)run_work();
   }
@@ -162,7 +166,7 @@ class StorageHost final : public Host {
   };
   struct Queue {
     std::deque<Work> work;
-    std::thread thread;
+    std::thread threads[2];
   };
   class CountedMetric final : public Metric {
    public:

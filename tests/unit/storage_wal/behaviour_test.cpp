@@ -44,6 +44,20 @@ TEST_F(Behaviour, OneSyncForAllThatWasAppended) {
   EXPECT_EQ(host().metric_value("storage_flushed_batches_total"), 101);
 }
 
+TEST_F(Behaviour, WhatSealingSyncedIsReportedAsWell) {
+  start();
+  open();
+  append(0);
+  ASSERT_TRUE(log_->apply({.segment_ms = 10}).ok());
+  host().wall += 1000;
+  ASSERT_TRUE(log_->retain(host().wall_ms()).ok());  // rolls and seals before the flush job had its turn
+  files_.plan({.kinds = only(FileOperation::sync)});
+  flush();
+  EXPECT_EQ(files_.counted(), 0U);
+  EXPECT_EQ(log_->state().durable.value, 1);
+  EXPECT_EQ(host().sink.of(log_->durability_domain()).position, 1U);
+}
+
 TEST_F(Behaviour, ZerosAheadSpareTheNextAppendsTheGrowth) {
   start();
   open({.segment_bytes = 300'000});
