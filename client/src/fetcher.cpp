@@ -11,8 +11,6 @@ namespace {
 
 using wire::WireError;
 
-constexpr std::int64_t kMemoryRetryNs = 10 * kMillisecond;
-
 std::int64_t wanted_time(const StartAt& start) {
   switch (start.kind) {
     case StartAt::Kind::beginning:

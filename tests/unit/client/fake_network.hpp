@@ -221,7 +221,7 @@ class FakeBroker {
     std::map<std::int64_t, Producer> producers;
   };
 
-  explicit FakeBroker(FakeNetwork& network) : network_(network) {
+  explicit FakeBroker(FakeNetwork& network) {
     network.on_request = [this](FakeConnection& connection, Bytes frame) { handle(connection, frame); };
   }
 
@@ -522,7 +522,6 @@ class FakeBroker {
     answer(connection, header, response);
   }
 
-  FakeNetwork& network_;
   BufferPool pool_;
 };
 
