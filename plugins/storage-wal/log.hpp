@@ -107,6 +107,7 @@ class WalLog final : public PartitionLog, public Pin {
   void run_maintenance() noexcept;
   void post_maintenance() noexcept;
   void collect_unsynced(Flush* flush);
+  void flush_now(Flush& flush) noexcept;
   [[nodiscard]] Status sync_targets(Flush& flush) noexcept;
   [[nodiscard]] Status sync_entry() noexcept;
   [[nodiscard]] Status timed_sync(File& file) noexcept;

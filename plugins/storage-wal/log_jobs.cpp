@@ -29,22 +29,17 @@ void WalLog::post_flush() noexcept {
 void WalLog::run_flush() noexcept {
   Flush flush;
   bool tell = false;
+  bool closing = false;
   {
     const std::lock_guard lock(mutex_);
     flush_again_ = false;
-    tell = offline_ && !closing_ && !std::exchange(failure_told_, true);
-    flush_running_ = !closing_;
-    if (!offline_ && !closing_) collect_unsynced(&flush);
+    closing = closing_;  // then the engine may be gone: only this object is left
+    tell = offline_ && !closing && !std::exchange(failure_told_, true);
+    flush_running_ = !closing;
+    if (!offline_ && !closing) collect_unsynced(&flush);
   }
   if (tell) engine_.host().durability().domain_failed(domain_, failed_);
-  if (const Status status = sync_targets(flush); status.ok()) {
-    if (mark_synced(flush) && acks_wait_) {
-      engine_.host().durability().durable_advanced(domain_, static_cast<std::uint64_t>(flush.end.value));
-    }
-    if (flush.count > 0) write_mark(flush.targets[flush.count - 1]);
-  } else {
-    fail(status);
-  }
+  if (!closing) flush_now(flush);
   bool again = false;
   {
     const std::lock_guard lock(mutex_);
@@ -58,6 +53,17 @@ void WalLog::run_flush() noexcept {
   } else {
     release();
   }
+}
+
+void WalLog::flush_now(Flush& flush) noexcept {
+  if (const Status status = sync_targets(flush); !status.ok()) {
+    fail(status);
+    return;
+  }
+  if (mark_synced(flush) && acks_wait_) {
+    engine_.host().durability().durable_advanced(domain_, static_cast<std::uint64_t>(flush.end.value));
+  }
+  if (flush.count > 0) write_mark(flush.targets[flush.count - 1]);
 }
 
 /// The oldest segments that hold unsynced data, with their files. Under the mutex.

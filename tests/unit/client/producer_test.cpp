@@ -53,7 +53,10 @@ class ProducerRig : public ClientRig {
     broker.add_topic("t", 1);
     prime("t");
   }
-  ~ProducerRig() { sender->shut_down(); }
+  ~ProducerRig() {
+    sender->shut_down();
+    settle();  // what was posted for the sender refers to it
+  }
 
   /// Makes the topic known; a sender that may not block fails until it is.
   void prime(const std::string& topic) {

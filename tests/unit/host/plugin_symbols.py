@@ -9,7 +9,7 @@ def definitions(nm, archive):
     symbols = set()
     for line in listing.stdout.splitlines():
         fields = line.split()
-        if len(fields) >= 2 and fields[1] in "TDBRGSC":
+        if len(fields) >= 2 and fields[1] in "TDBRGSC" and not fields[0].startswith(("___asan", "__odr_asan")):
             symbols.add(fields[0])
     return symbols
 

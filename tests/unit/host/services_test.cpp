@@ -105,9 +105,9 @@ TEST(Services, PostedWorkRunsInOrderOnItsOwnThreads) {
 }
 
 TEST(Services, ABlockedClassDelaysNoOther) {
-  Services services({.flush_threads = 1, .background_threads = 1});
-  std::binary_semaphore release{0};
+  std::binary_semaphore release{0};  // outlive the work that uses them
   std::binary_semaphore ran{0};
+  Services services({.flush_threads = 1, .background_threads = 1});
   services.post(
       WorkClass::flush, [](void* context) noexcept { static_cast<std::binary_semaphore*>(context)->acquire(); }, &release);
   services.post(
