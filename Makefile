@@ -18,10 +18,10 @@ build: ## Build release into build/release (bin/, lib/streambus/plugins/)
 run: setup build ## Build and start the broker on 127.0.0.1:9092
 	@exec build/release/bin/streambusd --config $(CONFIG)
 
-test: setup test-release ## Build and test with GCC, optimised: unit, integration and system tests
-	@scripts/summary.sh release
+test: setup test-release test-asan format-check ## Build and test: GCC optimised, clang with address and undefined-behaviour sanitizers, short fuzzing, format
+	@scripts/summary.sh release asan
 
-test-all: setup test-release test-asan test-tsan lint ## The same, with clang and the sanitizers, format and lint
+test-all: setup test-release test-asan test-tsan lint ## The same, with the thread sanitizer and clang-tidy
 	@scripts/summary.sh release asan tsan
 
 test-release: ## Build and test with GCC, optimised

@@ -18,6 +18,13 @@ TEST(ConfigErrors, SyntaxHasAPosition) {
   EXPECT_THAT(error_of(std::string("a = \"\xff\xfe\"")), StartsWith("test.toml:1:"));
 }
 
+TEST(ConfigErrors, WhatNoKeyBeginsWithIsAnErrorInEveryBuild) {
+  EXPECT_THAT(error_of("[broker]\n[\x01]\n"), StartsWith("test.toml:2:"));
+  EXPECT_THAT(error_of("[broker]\n[=x]\n"), StartsWith("test.toml:2:"));
+  EXPECT_THAT(error_of("[broker]\nnode_id = 1 \xd0\xa0\n"), StartsWith("test.toml:2:")) << "a letter beyond U+0400";
+  EXPECT_THAT(error_of("[broker]\n\xd0\xa0 = 1\n"), StartsWith("test.toml:2:"));
+}
+
 TEST(ConfigErrors, UnknownKeysSuggestAKnownOne) {
   EXPECT_EQ(error_of(kGood + "mod = \"calm\"\n"), "test.toml:6:1: unknown key 'mod' in [codec.probe]; did you mean 'mode'?");
   EXPECT_EQ(error_of(kGood + "[brokr]\n"), "test.toml:6:2: unknown section 'brokr'; did you mean 'broker'?");
