@@ -23,7 +23,7 @@ ConnectionPool::ConnectionPool(EventLoop& loop, Transport& transport, BufferSour
       buffers_(&buffers),
       settings_(settings),
       client_id_(std::move(client_id)),
-      random_(seed) {}
+      backoff_(settings_.reconnect_backoff_ms, settings_.reconnect_backoff_max_ms, seed) {}
 
 ConnectionPool::Broker& ConnectionPool::broker(const std::string& target) {
   auto& slot = brokers_[target];
@@ -225,14 +225,10 @@ void ConnectionPool::channel_closed(Channel& channel, const Error& error) {
     if (take(from.probing, *keep)) ++statistics_.closed_unhealthy;
     if (error.code == ErrorCode::closed || error.code == ErrorCode::io_error) ++statistics_.closed_by_peer;
   } else {
-    // An attempt failed. It was one waiter's; the next waits for the backoff, which grows with jitter so that many
-    // clients do not come back at the same moment.
+    // An attempt failed. It was one waiter's; the next waits for the backoff.
     --from.connecting;
     ++statistics_.connect_failures;
-    const std::uint32_t doublings = std::min(from.failures++, 20U);
-    const std::int64_t backoff_ms = std::min(settings_.reconnect_backoff_ms << doublings, settings_.reconnect_backoff_max_ms);
-    const double jitter = std::uniform_real_distribution<double>(0.8, 1.2)(random_);
-    from.next_attempt_ns = loop_->now_ns() + static_cast<std::int64_t>(static_cast<double>(backoff_ms * kMillisecond) * jitter);
+    from.next_attempt_ns = loop_->now_ns() + backoff_.after_ns(from.failures++);
     from.last_error = error.message;
     if (!from.waiters.empty()) {
       answer(from.waiters.front(), error);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backoff.hpp"
 #include "channel.hpp"
 #include "event_loop.hpp"
 #include "streambus/client/settings.hpp"
@@ -84,7 +85,7 @@ class ConnectionPool final : public ChannelOwner {
   BufferSource* const buffers_;
   const PoolSettings settings_;
   const std::string client_id_;
-  std::mt19937_64 random_;
+  Backoff backoff_;
   std::map<std::string, std::unique_ptr<Broker>, std::less<>> brokers_;
   PoolStatistics statistics_;
   std::uint64_t requests_of_closed_ = 0;

@@ -49,15 +49,8 @@ Fetcher::Fetcher(Cluster& cluster, const ConsumerSettings& settings, FetchState&
       loop_(&cluster.loop()),
       settings_(&settings),
       state_(&state),
-      random_(seed),
+      backoff_(cluster.settings().retry_backoff_ms, cluster.settings().retry_backoff_max_ms, seed),
       timer_(cluster.loop(), [this] { run(); }) {}
-
-std::int64_t Fetcher::backoff_ns(std::uint32_t failures) {
-  const ClientSettings& client = cluster_->settings();
-  const std::int64_t backoff_ms = std::min(client.retry_backoff_ms << std::min(failures, 20U), client.retry_backoff_max_ms);
-  return static_cast<std::int64_t>(static_cast<double>(backoff_ms * kMillisecond) *
-                                   std::uniform_real_distribution<double>(0.8, 1.2)(random_));
-}
 
 void Fetcher::run() {
   if (shut_) return;
@@ -146,7 +139,7 @@ void Fetcher::lend(const std::string& target, Link& link) {
                             to.failures = 0;
                           } else {
                             self->note_trouble(lent.error());
-                            to.blocked_until_ns = self->loop_->now_ns() + self->backoff_ns(to.failures++);
+                            to.blocked_until_ns = self->loop_->now_ns() + self->backoff_.after_ns(to.failures++);
                           }
                           self->run();
                         });
@@ -225,7 +218,7 @@ void Fetcher::request_failed(const std::vector<Asked>& asked, const Error& error
 }
 
 void Fetcher::retry_later(FetchPartition& partition) {
-  partition.blocked_until_ns = loop_->now_ns() + backoff_ns(partition.failures++);
+  partition.blocked_until_ns = loop_->now_ns() + backoff_.after_ns(partition.failures++);
   wake_at(partition.blocked_until_ns);
 }
 
@@ -246,17 +239,12 @@ void Fetcher::fetched(const std::vector<Asked>& asked, const Result<ResponseFram
   }
   {
     const std::lock_guard lock(state_->mutex);
-    state_->trouble.reset();
-    for (const Asked& one : asked) {
-      if (one.generation == one.partition->generation) one.partition->asking = false;
-    }
+    answered(asked);
     for (const auto& topic : response.responses) {
       for (const auto& answer : topic.partitions) {
-        const auto found = std::ranges::find_if(asked, [&](const Asked& one) {
-          return one.partition->id == answer.partition_index && one.partition->topic == topic.topic;
-        });
-        if (found == asked.end() || found->generation != found->partition->generation) continue;
-        FetchPartition& partition = *found->partition;
+        const Asked* const of = still_asked(asked, topic.topic, answer.partition_index);
+        if (of == nullptr) continue;
+        FetchPartition& partition = *of->partition;
         if (answer.error_code != 0) {
           partition_failed(partition, answer.error_code);
           continue;
@@ -264,11 +252,24 @@ void Fetcher::fetched(const std::vector<Asked>& asked, const Result<ResponseFram
         partition.failures = 0;
         partition.high_watermark = {settings_->read_committed && answer.last_stable_offset >= 0 ? answer.last_stable_offset
                                                                                                 : answer.high_watermark};
-        if (!answer.records.slices.empty()) take_data(partition, *found, outcome->buffer, answer.records.slices[0].as_memory());
+        if (!answer.records.slices.empty()) take_data(partition, *of, outcome->buffer, answer.records.slices[0].as_memory());
       }
     }
   }
   state_->changed.notify_all();
+}
+
+void Fetcher::answered(const std::vector<Asked>& asked) {
+  state_->trouble.reset();
+  for (const Asked& one : asked) {
+    if (one.generation == one.partition->generation) one.partition->asking = false;
+  }
+}
+
+const Fetcher::Asked* Fetcher::still_asked(const std::vector<Asked>& asked, std::string_view topic, PartitionId partition) {
+  const auto found = std::ranges::find_if(
+      asked, [&](const Asked& one) { return one.partition->id == partition && one.partition->topic == topic; });
+  return found != asked.end() && found->generation == found->partition->generation ? &*found : nullptr;
 }
 
 /// Keeps what came, up to the last whole batch. Under the lock.
@@ -335,16 +336,11 @@ void Fetcher::found(const std::vector<Asked>& asked, const Result<ResponseFrame>
   }
   {
     const std::lock_guard lock(state_->mutex);
-    state_->trouble.reset();
-    for (const Asked& one : asked) {
-      if (one.generation == one.partition->generation) one.partition->asking = false;
-    }
+    answered(asked);
     for (const auto& topic : response.topics) {
       for (const auto& answer : topic.partitions) {
-        const auto of = std::ranges::find_if(asked, [&](const Asked& one) {
-          return one.partition->id == answer.partition_index && one.partition->topic == topic.name;
-        });
-        if (of == asked.end() || of->generation != of->partition->generation) continue;
+        const Asked* const of = still_asked(asked, topic.name, answer.partition_index);
+        if (of == nullptr) continue;
         FetchPartition& partition = *of->partition;
         if (answer.error_code != 0) {
           partition_failed(partition, answer.error_code);
@@ -374,7 +370,7 @@ void Fetcher::refresh(const std::string& topic, std::int64_t now) {
     if (!self || self->shut_) return;
     Refresh& of = self->refreshes_[topic];
     of.under_way = false;
-    of.after_ns = self->loop_->now_ns() + self->backoff_ns(outcome ? 0 : of.failures++);
+    of.after_ns = self->loop_->now_ns() + self->backoff_.after_ns(outcome ? 0 : of.failures++);
     if (outcome) {
       of.failures = 0;
     } else {

@@ -6,10 +6,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "backoff.hpp"
 #include "cluster.hpp"
 #include "streambus/client/consumer.hpp"
 
@@ -86,6 +87,10 @@ class Fetcher : public std::enable_shared_from_this<Fetcher> {
   void send_lookups(Link& link, const std::string& target);
   void fetched(const std::vector<Asked>& asked, const Result<ResponseFrame>& outcome);
   void found(const std::vector<Asked>& asked, const Result<ResponseFrame>& outcome);
+  /// The request of these partitions was answered: they may be asked again. Under the state's mutex.
+  void answered(const std::vector<Asked>& asked);
+  /// The partition that an answer speaks of; null where it was not asked, or was assigned anew since.
+  [[nodiscard]] static const Asked* still_asked(const std::vector<Asked>& asked, std::string_view topic, PartitionId partition);
   void take_data(FetchPartition& partition, const Asked& asked, const BufferRef& buffer, Bytes data);
   void partition_failed(FetchPartition& partition, std::int16_t code);
   void request_failed(const std::vector<Asked>& asked, const Error& error);
@@ -93,7 +98,6 @@ class Fetcher : public std::enable_shared_from_this<Fetcher> {
   void refresh(const std::string& topic, std::int64_t now);
   void note_trouble(const Error& error);
   void wake_at(std::int64_t time_ns) noexcept { next_ns_ = std::min(next_ns_, time_ns); }
-  [[nodiscard]] std::int64_t backoff_ns(std::uint32_t failures);
 
   struct Refresh {
     bool under_way = false;
@@ -105,7 +109,7 @@ class Fetcher : public std::enable_shared_from_this<Fetcher> {
   EventLoop* const loop_;
   const ConsumerSettings* const settings_;
   FetchState* const state_;
-  std::mt19937_64 random_;
+  Backoff backoff_;
   std::map<std::string, Link> links_;
   std::map<std::string, Refresh, std::less<>> refreshes_;
   std::size_t first_ = 0;

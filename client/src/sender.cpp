@@ -52,15 +52,8 @@ Sender::Sender(Cluster& cluster, BufferSource& buffers, const ProducerSettings& 
       codec_(codec),
       on_batch_(std::move(on_batch)),
       in_flight_max_(settings.idempotence || settings.retries_max == 0 ? settings.in_flight_per_partition_max : 1),
-      random_(seed),
+      backoff_(cluster.settings().retry_backoff_ms, cluster.settings().retry_backoff_max_ms, seed),
       timer_(cluster.loop(), [this] { run(); }) {}
-
-std::int64_t Sender::backoff_ns(std::uint32_t failures) {
-  const ClientSettings& client = cluster_->settings();
-  const std::int64_t backoff_ms = std::min(client.retry_backoff_ms << std::min(failures, 20U), client.retry_backoff_max_ms);
-  return static_cast<std::int64_t>(static_cast<double>(backoff_ms * kMillisecond) *
-                                   std::uniform_real_distribution<double>(0.8, 1.2)(random_));
-}
 
 void Sender::run() {
   if (shut_) return;
@@ -203,7 +196,7 @@ void Sender::lend(const std::string& target, Link& link) {
                             to.last_error.reset();
                           } else {
                             to.last_error = lent.error();
-                            to.blocked_until_ns = self->loop_->now_ns() + self->backoff_ns(to.failures++);
+                            to.blocked_until_ns = self->loop_->now_ns() + self->backoff_.after_ns(to.failures++);
                           }
                           self->run();
                         });
@@ -249,7 +242,7 @@ void Sender::request_identity() {
       self->identity_error_.reset();
     } else {
       self->identity_error_ = result.error();
-      self->identity_after_ns_ = self->loop_->now_ns() + self->backoff_ns(self->identity_failures_++);
+      self->identity_after_ns_ = self->loop_->now_ns() + self->backoff_.after_ns(self->identity_failures_++);
     }
     self->run();
   });
@@ -407,7 +400,8 @@ void Sender::settle(const Pick& pick, const Error& error, bool retriable) {
   } else if (retriable && batch.attempts <= settings_->retries_max) {
     batch.state = ProduceBatch::State::waiting;
     partition.draining = true;
-    partition.blocked_until_ns = loop_->now_ns() + backoff_ns(static_cast<std::uint32_t>(std::max(batch.attempts - 1, 0)));
+    partition.blocked_until_ns =
+        loop_->now_ns() + backoff_.after_ns(static_cast<std::uint32_t>(std::max(batch.attempts - 1, 0)));
   } else {
     report(partition, batch, std::unexpected(error), kNoOffset, kNoTimestamp);
     remove(partition, batch);
@@ -474,7 +468,7 @@ void Sender::refresh(ProduceTopic& topic, std::int64_t now) {
     if (!self || self->shut_) return;
     topic->refreshing = false;
     // At most one request per backoff, also while the answers are good but name no leader.
-    topic->refresh_after_ns = self->loop_->now_ns() + self->backoff_ns(outcome ? 0 : topic->refresh_failures++);
+    topic->refresh_after_ns = self->loop_->now_ns() + self->backoff_.after_ns(outcome ? 0 : topic->refresh_failures++);
     if (outcome) {
       topic->refresh_failures = 0;
       topic->wanted = false;

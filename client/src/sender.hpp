@@ -3,11 +3,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "accumulator.hpp"
+#include "backoff.hpp"
 #include "cluster.hpp"
 #include "streambus/plugin/codec.hpp"
 
@@ -77,7 +77,6 @@ class Sender : public std::enable_shared_from_this<Sender> {
   void refresh(ProduceTopic& topic, std::int64_t now);
   void request_identity();
   void wake_at(std::int64_t time_ns) noexcept { next_ns_ = std::min(next_ns_, time_ns); }
-  [[nodiscard]] std::int64_t backoff_ns(std::uint32_t failures);
 
   Cluster* const cluster_;
   EventLoop* const loop_;
@@ -88,7 +87,7 @@ class Sender : public std::enable_shared_from_this<Sender> {
   const BatchCallback on_batch_;
   const std::uint32_t in_flight_max_;  ///< per partition
 
-  std::mt19937_64 random_;
+  Backoff backoff_;
   std::vector<ProducePartition*> active_;  ///< with batches in their queue
   std::size_t first_ = 0;                  ///< where the next round starts, so that every partition gets its turn
   std::map<std::string, Link> links_;
