@@ -2,7 +2,7 @@
 """Runs the same librdkafka client against several brokers, interleaved, and prints medians and ratios.
 
 Each server is NAME=PORT=COMMAND (started and stopped by this script, all at once, fresh data is the command's affair) or
-NAME=PORT= (running already). Every round visits every server in turn with a fresh topic; figures are medians over rounds.
+NAME=PORT= (running already). Every round visits every server in turn with a fresh topic; figures are medians over rounds, the warm-up left out.
 
 example:
   bench/peers/compare.py --rounds 5 --sizes 100 1024 10240 \\
@@ -39,6 +39,7 @@ def main():
     parser.add_argument("--modes", nargs="+", default=["produce", "consume", "ping"], choices=FIGURE)
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1024, 10240], help="message sizes in bytes")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warmup", type=int, default=1, help="rounds before those that count: recycled memory, a warm JVM")
     parser.add_argument("--bytes", type=int, default=512 << 20, help="payload bytes of one produce or consume run")
     parser.add_argument("--ping-rounds", type=int, default=3000)
     parser.add_argument("--baseline", help="the server that the others are divided by (default: the first)")
@@ -46,24 +47,22 @@ def main():
     parser.add_argument("--json", help="write every raw reading to this file, a line each")
     options = parser.parse_args()
 
-    servers, processes = {}, []
-    for text in options.server:
-        name, port, command = text.split("=", 2)
-        servers[name] = int(port)
-        if command:
-            processes.append(subprocess.Popen(shlex.split(command), stdout=subprocess.DEVNULL, cwd=ROOT))
-            wait_for_port(int(port), processes[-1])
-        else:
-            wait_for_port(int(port), None)
-    baseline = options.baseline or next(iter(servers))
-    readings = {}
+    servers, processes, readings = {}, {}, {}
     raw = open(options.json, "a") if options.json else None
     try:
-        for round_number in range(options.rounds):
+        for text in options.server:
+            name, port, command = text.split("=", 2)
+            servers[name] = int(port)
+            if command:
+                processes[name] = subprocess.Popen(shlex.split(command), stdout=subprocess.DEVNULL, cwd=ROOT)
+            wait_for_port(int(port), processes.get(name))
+        for round_number in range(-options.warmup, options.rounds):
             names = list(servers) if round_number % 2 == 0 else list(servers)[::-1]
             for size in options.sizes:
                 for mode in options.modes:
                     for name in names:
+                        if name in processes and processes[name].poll() is not None:
+                            sys.exit(f"compare: {name} ended with {processes[name].returncode} before its {mode} run of {size} bytes")
                         topic = f"cmp-{size}-{round_number}" if mode in ("produce", "consume") else f"cmp-{mode}-{size}"
                         command = [options.client, "-b", f"127.0.0.1:{servers[name]}", "--topic", topic, "--mode", mode, "--message-size", str(size),
                                    "--bytes", str(options.bytes), "--rounds", str(options.ping_rounds), "--pid", str(pid_of(servers[name]))]
@@ -72,18 +71,21 @@ def main():
                             print(f"{name} {mode} {size}: {result.stderr.strip()}", file=sys.stderr)
                             continue
                         reading = json.loads(result.stdout)
+                        if round_number < 0:
+                            continue
                         readings.setdefault((mode, size, name), []).append(reading)
                         if raw:
                             raw.write(json.dumps({"server": name, "round": round_number, **reading}) + "\n")
-            print(f"round {round_number + 1} of {options.rounds} done", file=sys.stderr)
+            print(f"round {round_number + 1} of {options.rounds} done" if round_number >= 0 else "warmed up", file=sys.stderr)
     finally:
-        for process in processes:
+        for process in processes.values():
             process.send_signal(signal.SIGTERM)
-        for process in processes:
+        for process in processes.values():
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+    baseline = options.baseline or next(iter(servers))
     print(f"| what | size | server | median | ratio to {baseline} | broker CPU s/GB |\n|---|---|---|---|---|---|")
     for size in options.sizes:
         for mode in options.modes:

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <new>
 
+#include "copy.hpp"
 #include "streambus/base/record_batch.hpp"
 
 namespace streambus::storage_memory {
@@ -111,7 +111,7 @@ Status MemoryLog::append_batches(Bytes batches, Offset first, Offset next) {
     take_last();
   }
 
-  std::memcpy(chunk->data() + position, batches.data(), batches.size());
+  copy_past_cache(chunk->data() + position, batches);
 
   const std::lock_guard lock(mutex_);
   appending_ = false;

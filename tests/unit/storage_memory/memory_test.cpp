@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "chunk.hpp"
+#include "copy.hpp"
 #include "engine_under_test.hpp"
 #include "fault_file_system.hpp"
 #include "storage_batches.hpp"
@@ -29,6 +30,24 @@ TEST(ChunkPoolTest, ChunksAreUsedAgainWhileWarmAndOnlyWhenNobodyHoldsThem) {
   reader.reset();
   EXPECT_EQ(pool->lent_bytes(), 0U);
   EXPECT_EQ(pool->acquire(1 << 20)->data(), memory);
+}
+
+TEST(CopyTest, EveryLengthAndAlignmentArrivesAndNothingBesides) {
+  constexpr std::size_t kLarge = std::size_t{128} << 10;
+  std::vector<std::byte> from(kLarge + 4096);
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::byte>(1 + i % 251);
+  for (const std::size_t bytes :
+       {std::size_t{0}, std::size_t{1}, kLarge - 1, kLarge, kLarge + 1, kLarge + 63, kLarge + 64, kLarge + 1000}) {
+    for (const std::size_t offset : {0U, 1U, 17U, 63U}) {
+      std::vector<std::byte> to(bytes + 256);
+      copy_past_cache(to.data() + offset, Bytes(from).subspan(offset, bytes));
+      ASSERT_TRUE(std::equal(from.begin() + static_cast<std::ptrdiff_t>(offset),
+                             from.begin() + static_cast<std::ptrdiff_t>(offset + bytes),
+                             to.begin() + static_cast<std::ptrdiff_t>(offset)))
+          << bytes << " bytes at " << offset;
+      EXPECT_EQ(std::ranges::count(to, std::byte{0}), static_cast<std::ptrdiff_t>(256)) << bytes << " bytes at " << offset;
+    }
+  }
 }
 
 TEST(ChunkPoolTest, TheBoundCountsMemoryOfAllSizes) {
