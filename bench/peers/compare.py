@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the same librdkafka client against several brokers, interleaved, and prints medians and ratios.
+"""Runs the same client (rdkafka_bench or streambus_bench) against several brokers, interleaved, and prints medians and ratios.
 
 Each server is NAME=PORT=COMMAND (started and stopped by this script, all at once, fresh data is the command's affair) or
 NAME=PORT= (running already). Every round visits every server in turn with a fresh topic; figures are medians over rounds, the warm-up left out.
@@ -44,11 +44,13 @@ def main():
     parser.add_argument("--ping-rounds", type=int, default=3000)
     parser.add_argument("--baseline", help="the server that the others are divided by (default: the first)")
     parser.add_argument("--client", default=str(ROOT / "build/release/bin/rdkafka_bench"))
+    parser.add_argument("--limits", metavar="DIRECTORY", help="also measure, every round, a loopback stream and a write() loop into a file there")
     parser.add_argument("--json", help="write every raw reading to this file, a line each")
     options = parser.parse_args()
 
     servers, processes, readings = {}, {}, {}
     raw = open(options.json, "a") if options.json else None
+    limits = []
     try:
         for text in options.server:
             name, port, command = text.split("=", 2)
@@ -57,6 +59,9 @@ def main():
                 processes[name] = subprocess.Popen(shlex.split(command), stdout=subprocess.DEVNULL, cwd=ROOT)
             wait_for_port(int(port), processes.get(name))
         for round_number in range(-options.warmup, options.rounds):
+            if options.limits and round_number >= 0:
+                command = [options.client, "--mode", "limits", "--directory", options.limits, "--bytes", str(options.bytes)]
+                limits.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
             names = list(servers) if round_number % 2 == 0 else list(servers)[::-1]
             for size in options.sizes:
                 for mode in options.modes:
@@ -87,6 +92,8 @@ def main():
                 process.kill()
     baseline = options.baseline or next(iter(servers))
     print(f"| what | size | server | median | ratio to {baseline} | broker CPU s/GB |\n|---|---|---|---|---|---|")
+    for limit in ("loopback_mb_s", "write_mb_s") if limits else ():
+        print(f"| {limit} | | the machine | {statistics.median(reading[limit] for reading in limits):,.0f} | | |")
     for size in options.sizes:
         for mode in options.modes:
             base = [r[FIGURE[mode]] for r in readings.get((mode, size, baseline), [])]
