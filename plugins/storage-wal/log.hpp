@@ -40,9 +40,10 @@ class WalLog final : public PartitionLog, public Pin {
  private:
   /// A segment with its writable file and its index: the active one, and those that wait to be sealed.
   struct Writing {
-    Ref<Segment> segment;          ///< null: none
-    Ref<OpenFile> file;            ///< null: closed while idle
-    std::uint64_t file_bytes = 0;  ///< written, zeros included
+    Ref<Segment> segment;              ///< null: none
+    Ref<OpenFile> file;                ///< null: closed while idle
+    std::uint64_t file_bytes = 0;      ///< written, zeros included
+    std::uint64_t reserved_bytes = 0;  ///< with blocks, also behind the end of the file
     SegmentIndex index;
     bool index_complete = true;  ///< false: the part before its first entry is in the index file
     bool index_dirty = false;    ///< the index file does not say all
@@ -105,6 +106,7 @@ class WalLog final : public PartitionLog, public Pin {
   // Jobs: log_jobs.cpp.
   void run_flush() noexcept;
   void run_maintenance() noexcept;
+  [[nodiscard]] std::uint64_t reserve_ahead() noexcept;
   void post_maintenance() noexcept;
   void collect_unsynced(Flush* flush);
   void flush_now(Flush& flush) noexcept;

@@ -249,8 +249,8 @@ Status WalLog::settle(Found* found, Writing& writing, const ScanResult& scan) {
   writing.index = scan.index;
   writing.index_dirty = true;
   File& file = writing.file->file();
-  // Old bytes behind the end could look like batches after the next crash.
-  if (scan.file_bytes > scan.bytes) STREAMBUS_TRY_STATUS(file.truncate(scan.bytes));
+  // Old bytes behind the end could look like batches after the next crash; blocks behind it may have been reserved.
+  STREAMBUS_TRY_STATUS(file.truncate(scan.bytes));
   if (!engine_.settings().syncs()) return {};
   // After a sync that failed the kernel may hold pages that it takes for clean: only writing them again makes a sync honest.
   const bool later_mark = found->has_mark && found->mark.segment > segment.base;

@@ -1,5 +1,9 @@
 // What it costs: system calls, syncs, descriptors and memory per append and per partition.
 
+#include <sys/stat.h>
+
+#include <filesystem>
+
 #include "allocation_counter.hpp"
 #include "streambus/host/services.hpp"
 #include "temporary_directory.hpp"
@@ -144,6 +148,54 @@ TEST_F(Behaviour, RollLeavesTheWorkToTheWorker) {
   EXPECT_LE(files_.counted(), 1U) << "at most the new file is made empty";
   flush();
   EXPECT_GT(files_.counted(), 3U);
+}
+
+/// Bytes of blocks and of contents of all segments below `directory`.
+struct DiskUse {
+  std::uint64_t blocks = 0;
+  std::uint64_t contents = 0;
+};
+DiskUse disk_use(const std::filesystem::path& directory) {
+  DiskUse use;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    struct stat status{};
+    if (entry.path().extension() != ".log" || ::stat(entry.path().c_str(), &status) != 0) continue;
+    use.blocks += static_cast<std::uint64_t>(status.st_blocks) * 512;
+    use.contents += static_cast<std::uint64_t>(status.st_size);
+  }
+  return use;
+}
+
+TEST(BehaviourOnDisk, BlocksAreReservedForFastAppendsAndGivenBackAtTheEnd) {
+  constexpr std::uint64_t kMebibyte = 1U << 20;
+  const test::TemporaryDirectory directory;
+  const auto files = make_file_system(directory.path());
+  const EngineCase engine{"wal", &streambus_plugin_storage_wal, {{"durability", "pagecache"}, {"writeback_bytes", "1MiB"}}};
+  const std::vector<std::byte> body = make_batch({.body_bytes = 256 * 1024});
+  const auto append = [&](EngineUnderTest& under_test, PartitionLog* log, std::int64_t first, std::int64_t count) {
+    std::vector<std::byte> batch = body;
+    for (std::int64_t base = first; base < first + count; ++base) {
+      stamp_batch(batch.data(), {base}, 0);
+      AppendResult result;
+      ASSERT_TRUE(log->append(batch, {base}, {base + 1}, 0, &result).ok());
+      (void)under_test.host().run_work();
+    }
+  };
+  {
+    EngineUnderTest under_test(engine, *files, StorageHost::Workers::test);
+    ASSERT_TRUE(under_test.start().ok());
+    PartitionLog* log = nullptr;
+    ASSERT_TRUE(under_test.engine().open(kKey, {}, {}, &log).ok());
+    append(under_test, log, 0, 1);
+    EXPECT_LT(disk_use(directory.path()).blocks, kMebibyte) << "nothing for a little data";
+    append(under_test, log, 1, 40);
+    const DiskUse use = disk_use(directory.path());
+    if (use.blocks < use.contents + kMebibyte) GTEST_SKIP() << "this file system does not reserve blocks";
+    EXPECT_LE(use.blocks, 2 * use.contents + kMebibyte) << "not more ahead than there is";
+    EXPECT_TRUE(log->close().ok());
+  }
+  const DiskUse closed = disk_use(directory.path());
+  EXPECT_LT(closed.blocks, closed.contents + 64 * 1024);
 }
 
 TEST(BehaviourOnDisk, AppendsAllocateNothing) {
