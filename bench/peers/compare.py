@@ -7,7 +7,8 @@ NAME=PORT= (running already). Every round visits every server in turn with a fre
 example:
   bench/peers/compare.py --rounds 5 --sizes 100 1024 10240 \\
     --server 'wal=9092=build/release/bin/streambusd --config config/streambus.toml --set storage.wal.durability=pagecache' \\
-    --server 'kafka=39092=' --modes produce consume ping --baseline kafka
+    --server 'bare=9191=build/release/bin/bare_server 9191 --crc --directory /tmp/bare' \\
+    --server 'kafka=39092=' --modes produce consume ping --baseline bare
 """
 import argparse, json, os, pathlib, re, shlex, signal, socket, statistics, subprocess, sys, time
 
@@ -92,6 +93,7 @@ def main():
                 process.kill()
     baseline = options.baseline or next(iter(servers))
     print(f"| what | size | server | median | ratio to {baseline} | broker CPU s/GB |\n|---|---|---|---|---|---|")
+    failed = False
     for limit in ("loopback_mb_s", "write_mb_s") if limits else ():
         print(f"| {limit} | | the machine | {statistics.median(reading[limit] for reading in limits):,.0f} | | |")
     for size in options.sizes:
@@ -100,13 +102,15 @@ def main():
             for name in servers:
                 values = readings.get((mode, size, name), [])
                 if not values:
+                    failed = True
                     print(f"| {mode} | {size} | {name} | failed | | |")
                     continue
                 median = statistics.median(r[FIGURE[mode]] for r in values)
                 ratio = f"{median / statistics.median(base):.2f}" if base else ""
                 cpu = statistics.median(r["broker_cpu_s_per_gb"] for r in values) if "broker_cpu_s_per_gb" in values[0] else None
                 print(f"| {mode} ({FIGURE[mode]}) | {size} | {name} | {median:,.0f} | {ratio} | {'' if cpu is None else f'{cpu:.2f}'} |")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
