@@ -13,16 +13,16 @@ constexpr std::int64_t kMemoryRetryNs = 10 * kMillisecond;
 
 }  // namespace
 
-Channel::Channel(EventLoop& loop, BufferSource& buffers, std::string target, std::string client_id,
+Channel::Channel(std::shared_ptr<EventLoop> loop, BufferSource& buffers, std::string target, std::string client_id,
                  const PoolSettings& settings, ChannelOwner& owner)
-    : loop_(&loop),
+    : loop_(std::move(loop)),
       buffers_(&buffers),
       target_(std::move(target)),
       client_id_(std::move(client_id)),
       settings_(&settings),
       owner_(&owner),
-      timer_(loop, [this] { on_timer(); }) {
-  created_ns = idle_since_ns = probed_ns = loop.now_ns();
+      timer_(*loop_, [this] { on_timer(); }) {
+  created_ns = idle_since_ns = probed_ns = loop_->now_ns();
 }
 
 void Channel::connect(Transport& transport) {

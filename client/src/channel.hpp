@@ -76,8 +76,8 @@ class ChannelOwner {
 /// Public calls on the loop's thread only, unless said otherwise. Session calls come on the connection's thread.
 class Channel final : public Session, public std::enable_shared_from_this<Channel> {
  public:
-  Channel(EventLoop& loop, BufferSource& buffers, std::string target, std::string client_id, const PoolSettings& settings,
-          ChannelOwner& owner);
+  Channel(std::shared_ptr<EventLoop> loop, BufferSource& buffers, std::string target, std::string client_id,
+          const PoolSettings& settings, ChannelOwner& owner);
   ~Channel() = default;
 
   /// Starts to connect; the owner is told the outcome. `transport` must outlive the connection.
@@ -175,7 +175,7 @@ class Channel final : public Session, public std::enable_shared_from_this<Channe
   void parse_frames() noexcept;
   [[nodiscard]] BufferRef buffer_for(std::size_t bytes) noexcept;
 
-  EventLoop* const loop_;
+  const std::shared_ptr<EventLoop> loop_;
   BufferSource* const buffers_;
   const std::string target_;
   const std::string client_id_;

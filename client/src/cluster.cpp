@@ -52,11 +52,11 @@ void Cluster::call_any(std::function<Result<>(Channel&, Completion)> send, Compl
 void Cluster::call_from(std::shared_ptr<std::vector<std::string>> targets, std::size_t index,
                         std::function<Result<>(Channel&, Completion)> send, Completion done) {
   const std::string target = (*targets)[index];
-  call(target, send, [this, targets, index, send, target, done = std::move(done)](Result<ResponseFrame> outcome) mutable {
+  call(target, send, [this, targets = std::move(targets), index, send, target, done = std::move(done)](Result<ResponseFrame> outcome) mutable {
     if (outcome) {
       last_good_ = target;
     } else if (index + 1 < targets->size() && outcome.error().code != ErrorCode::unsupported) {
-      call_from(targets, index + 1, std::move(send), std::move(done));
+      call_from(std::move(targets), index + 1, std::move(send), std::move(done));
       return;
     }
     done(std::move(outcome));

@@ -16,9 +16,9 @@ bool take(std::vector<ConnectionPool::ChannelRef>& list, const Channel& channel)
 
 }  // namespace
 
-ConnectionPool::ConnectionPool(EventLoop& loop, Transport& transport, BufferSource& buffers, PoolSettings settings,
-                               std::string client_id, std::uint64_t seed)
-    : loop_(&loop),
+ConnectionPool::ConnectionPool(std::shared_ptr<EventLoop> loop, Transport& transport, BufferSource& buffers,
+                               PoolSettings settings, std::string client_id, std::uint64_t seed)
+    : loop_(std::move(loop)),
       transport_(&transport),
       buffers_(&buffers),
       settings_(settings),
@@ -78,7 +78,7 @@ bool ConnectionPool::too_old(const Channel& channel, std::int64_t now) const noe
 }
 
 void ConnectionPool::drop(Broker& broker, const ChannelRef& channel, const char* why, std::uint64_t& counter) {
-  const ChannelRef keep = channel;
+  const ChannelRef keep = channel;  // NOLINT(performance-unnecessary-copy-initialization): `channel` may be in what is cleared
   ++counter;
   requests_of_closed_ += keep->requests();
   take(broker.idle, *keep);
@@ -121,7 +121,7 @@ void ConnectionPool::connect_more(Broker& broker, std::int64_t now) {
   if (wanted == 0 && broker.waiters.empty() && spare < settings_.connections_idle_min)
     wanted = settings_.connections_idle_min - spare;
   for (; wanted > 0 && broker.all.size() < settings_.connections_max && now >= broker.next_attempt_ns; --wanted) {
-    auto channel = std::make_shared<Channel>(*loop_, *buffers_, broker.target, client_id_, settings_, *this);
+    auto channel = std::make_shared<Channel>(loop_, *buffers_, broker.target, client_id_, settings_, *this);
     broker.all.push_back(channel);
     ++broker.connecting;
     ++statistics_.connects;

@@ -23,8 +23,8 @@ class ConnectionPool final : public ChannelOwner {
   using LendCallback = std::move_only_function<void(Result<ChannelRef>)>;
 
   /// `settings` passed check(). Transport and buffers outlive the pool.
-  ConnectionPool(EventLoop& loop, Transport& transport, BufferSource& buffers, PoolSettings settings, std::string client_id,
-                 std::uint64_t seed = std::random_device{}());
+  ConnectionPool(std::shared_ptr<EventLoop> loop, Transport& transport, BufferSource& buffers, PoolSettings settings,
+                 std::string client_id, std::uint64_t seed = std::random_device{}());
   ~ConnectionPool() { close(); }
 
   /// Lends a ready connection to `target`; `done` is called exactly once, never inline. One connection attempt is made per
@@ -80,7 +80,7 @@ class ConnectionPool final : public ChannelOwner {
   void answer(Waiter& waiter, const Error& error);
   [[nodiscard]] bool too_old(const Channel& channel, std::int64_t now) const noexcept;
 
-  EventLoop* const loop_;
+  const std::shared_ptr<EventLoop> loop_;
   Transport* const transport_;
   BufferSource* const buffers_;
   const PoolSettings settings_;

@@ -15,8 +15,8 @@ Services::HostSpec host_spec(std::string instance_name) {
 }  // namespace
 
 Result<> ClientContext::State::start(std::vector<Address> bootstrap) {
-  loop = std::make_unique<EventLoop>(steady_clock());
-  pool = std::make_unique<ConnectionPool>(*loop, *transport, services->buffers(), settings.pool, settings.client_id);
+  loop = std::make_shared<EventLoop>(steady_clock());
+  pool = std::make_unique<ConnectionPool>(loop, *transport, services->buffers(), settings.pool, settings.client_id);
   cluster = std::make_unique<Cluster>(*loop, *pool, settings, std::move(bootstrap));
   loop->start();
   return {};

@@ -28,7 +28,7 @@ struct ClientContext::State {
   Transport* transport = nullptr;
   const CodecSet* codecs = nullptr;
 
-  std::unique_ptr<EventLoop> loop;
+  std::shared_ptr<EventLoop> loop;
   std::unique_ptr<ConnectionPool> pool;
   std::unique_ptr<Cluster> cluster;
 

@@ -46,6 +46,7 @@ void EventLoop::stop() noexcept {
   if (thread_.joinable()) thread_.join();
   std::vector<Task> dropped;  // destroyed without the lock: tasks own objects
   const std::lock_guard lock(mutex_);
+  stopped_ = true;
   dropped.swap(posted_);
 }
 
@@ -53,7 +54,7 @@ void EventLoop::post(Task task) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ && !thread_.joinable()) return;
+    if (stopped_) return;
     posted_.push_back(std::move(task));
     wake = std::exchange(sleeping_, false);
   }

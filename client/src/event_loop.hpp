@@ -31,7 +31,8 @@ inline constexpr std::int64_t kNever = INT64_MAX;
 class Timer;
 
 /// The one thread on which all state machines of a client run: pool, metadata, senders, fetchers. None of them needs a lock,
-/// and a test can drive them by hand with a clock of its own (run_due() instead of start()).
+/// and a test can drive them by hand with a clock of its own (run_due() instead of start()). Shared with those who may still
+/// post from threads of others after stop(): sessions of a transport that goes on.
 class EventLoop {
  public:
   using Task = std::move_only_function<void()>;
@@ -74,7 +75,8 @@ class EventLoop {
   std::condition_variable wake_;
   std::vector<Task> posted_;  ///< guarded by mutex_
   bool sleeping_ = false;     ///< guarded by mutex_
-  bool stopping_ = false;     ///< guarded by mutex_
+  bool stopping_ = false;     ///< guarded by mutex_: the thread ends when it has nothing to do
+  bool stopped_ = false;      ///< guarded by mutex_: nothing runs any more
 };
 
 /// Calls a function once at a time. Used on the loop's thread only; destroyed before its loop.

@@ -75,7 +75,7 @@ Status WalLog::append_batches(Bytes batches, Offset first, Offset next, AppendRe
     frames.max_timestamp = active_.segment->max_timestamp;
   }
   STREAMBUS_TRY_STATUS(walk_batches(batches, first, next, &frames));
-  changed_ = true;
+  changed_.store(true, std::memory_order_relaxed);
   if (rolls) roll();
   STREAMBUS_TRY_STATUS(prepare_active());
   STREAMBUS_TRY_STATUS(write_active(batches));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <list>
 #include <mutex>
@@ -185,7 +186,7 @@ class WalLog final : public PartitionLog, public Pin {
   Status failed_;
   std::atomic<bool> offline_{false};
   bool failure_told_ = false;
-  bool changed_ = false;  ///< the manifest on disk does not say all
+  std::atomic<bool> changed_{false};  ///< the manifest on disk does not say all; set by the appending thread
   bool clean_ = true;
   bool closing_ = false;
   bool flush_queued_ = false;  ///< or running

@@ -11,7 +11,7 @@ namespace streambus::storage_wal {
 
 Status WalLog::at(const Segment& segment, const Status& status) const noexcept {
   const Path path = path_of(segment);
-  Status located = status_of(status.code, "%s: %.90s", path.view().data(), status.text);
+  Status located = status_of(status.code, "%s: %.90s", path.c_str(), status.text);
   located.sys_errno = status.sys_errno;
   return located;
 }
@@ -216,7 +216,7 @@ Status WalLog::load_index(const Segment& segment, File& file, std::uint64_t byte
   Status status = read_small_file(engine_.files(), path_of(segment, "index"), kIndexBytesMax, &encoded);
   if (status.ok()) status = SegmentIndex::decode(encoded, segment.base, bytes, index);
   if (status.ok()) return {};
-  log_line(engine_.host(), LogLevel::warning, "%s is rebuilt: %s", path_of(segment, "index").view().data(), status.text);
+  log_line(engine_.host(), LogLevel::warning, "%s is rebuilt: %s", path_of(segment, "index").c_str(), status.text);
   engine_.metrics().index_rebuilds.add(1);
 
   *index = SegmentIndex(segment.base);

@@ -32,6 +32,7 @@ class Path {
   }
 
   [[nodiscard]] std::string_view view() const noexcept { return {text_, length_}; }
+  [[nodiscard]] const char* c_str() const noexcept { return text_; }
   operator std::string_view() const noexcept { return view(); }  // NOLINT(google-explicit-constructor): a path is text
 
  private:

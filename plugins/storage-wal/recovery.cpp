@@ -97,7 +97,7 @@ Status WalLog::load_manifest(Found* found) {
   if (status.code == ErrorCode::not_found) return {};
   if (status.ok()) status = Manifest::decode(bytes, topic_id_, partition_, &found->manifest);
   if (!status.ok()) {
-    return status_of(status.code, "%s: %.100s", path.view().data(), status.text);
+    return status_of(status.code, "%s: %.100s", path.c_str(), status.text);
   }
   found->has_manifest = true;
   Manifest& manifest = found->manifest;
@@ -125,7 +125,7 @@ Status WalLog::take_sealed(Found* found) {
   for (const ManifestEntry& entry : entries) {
     if (!found->has_log(entry.base)) {
       return status_of(ErrorCode::corrupt, "%s: the file is missing, the manifest lists it",
-                       Path::segment(directory_, entry.base, "log").view().data());
+                       Path::segment(directory_, entry.base, "log").c_str());
     }
     if (engine_.settings().verify_on_open) STREAMBUS_TRY_STATUS(verify_sealed(entry));
     auto segment = Ref<Segment>::adopt(new Segment(entry.base));
@@ -166,7 +166,7 @@ Status WalLog::scan_rest(Found* found) {
     if (base != end_) {
       if (base < end_ || (found->has_mark && !found->mark_seen)) {
         return status_of(ErrorCode::corrupt, "%s: expected the segment that begins at offset %lld; synced data is missing",
-                         Path::segment(directory_, base, "log").view().data(), static_cast<long long>(end_.value));
+                         Path::segment(directory_, base, "log").c_str(), static_cast<long long>(end_.value));
       }
       STREAMBUS_TRY_STATUS(cut_from(found, i));  // its predecessor lost its tail: nothing behind was ever synced
       break;
@@ -175,7 +175,7 @@ Status WalLog::scan_rest(Found* found) {
   }
   if (found->has_mark && !found->mark_seen) {
     return status_of(ErrorCode::corrupt, "%s: missing or cut short, %llu bytes of it were synced",
-                     Path::segment(directory_, found->mark.segment, "log").view().data(),
+                     Path::segment(directory_, found->mark.segment, "log").c_str(),
                      static_cast<unsigned long long>(found->mark.position));
   }
   if (end_ < start_) {
@@ -215,13 +215,13 @@ Status WalLog::scan_one(Found* found, Offset base) {
   if (marked) {
     if (scan.bytes < found->mark.position || !scan.mark_reached) {
       return status_of(ErrorCode::corrupt, "%s: damaged at position %llu, before the %llu bytes that were synced: %.40s",
-                       path.view().data(), static_cast<unsigned long long>(scan.bytes),
+                       path.c_str(), static_cast<unsigned long long>(scan.bytes),
                        static_cast<unsigned long long>(found->mark.position),
                        scan.problem.ok() ? "the data ends" : scan.problem.text);
     }
     if (scan.frame_crc_at_mark != found->mark.frame_crc) {
       return status_of(ErrorCode::corrupt, "%s: an offset or epoch before position %llu was changed after it was synced",
-                       path.view().data(), static_cast<unsigned long long>(found->mark.position));
+                       path.c_str(), static_cast<unsigned long long>(found->mark.position));
     }
     found->mark_seen = true;
   }
@@ -288,7 +288,7 @@ Status WalLog::cut_from(Found* found, std::size_t first) {
     STREAMBUS_TRY_STATUS(engine_.files().rename(path, Path::segment(directory_, found->logs[i], "log.cut")));
     (void)engine_.files().remove(Path::segment(directory_, found->logs[i], "index"));
     log_line(engine_.host(), LogLevel::warning, "%s: renamed to .cut, what came before it was lost with the power",
-             path.view().data());
+             path.c_str());
   }
   return engine_.files().sync_directory(directory_);
 }
@@ -303,12 +303,12 @@ Status WalLog::verify_sealed(const ManifestEntry& entry) {
   file->close();
   STREAMBUS_TRY_STATUS(status);
   if (scan.bytes != entry.bytes || scan.frames.end != entry.end) {
-    return status_of(ErrorCode::corrupt, "%s: damaged at position %llu of %llu: %.50s", path.view().data(),
+    return status_of(ErrorCode::corrupt, "%s: damaged at position %llu of %llu: %.50s", path.c_str(),
                      static_cast<unsigned long long>(scan.bytes), static_cast<unsigned long long>(entry.bytes),
                      scan.problem.ok() ? "the data ends" : scan.problem.text);
   }
   if (scan.frames.frame_crc != entry.frame_crc) {
-    return status_of(ErrorCode::corrupt, "%s: an offset or epoch was changed after it was synced", path.view().data());
+    return status_of(ErrorCode::corrupt, "%s: an offset or epoch was changed after it was synced", path.c_str());
   }
   return {};
 }

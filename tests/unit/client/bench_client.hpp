@@ -17,7 +17,7 @@ class FakeClock final : public client::Clock {
 struct ClientRig {
   explicit ClientRig(client::ClientSettings with = {})
       : settings(std::move(with)),
-        pool(loop, network, buffers, settings.pool, "test", 1),
+        pool(shared_loop, network, buffers, settings.pool, "test", 1),
         cluster(loop, pool, settings, {client::Address{"tcp", "broker:9092"}}) {}
   ~ClientRig() {
     pool.close();
@@ -40,7 +40,8 @@ struct ClientRig {
   }
 
   FakeClock clock;
-  client::EventLoop loop{clock};
+  const std::shared_ptr<client::EventLoop> shared_loop = std::make_shared<client::EventLoop>(clock);
+  client::EventLoop& loop = *shared_loop;
   BufferPool buffers;
   FakeNetwork network;
   FakeBroker broker{network};
