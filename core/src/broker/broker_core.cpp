@@ -9,8 +9,9 @@ namespace {
 
 void refuse_unknown(std::string_view topic, PartitionId partition, ProduceWaiter& waiter) noexcept {
   char text[sizeof waiter.error_text];
-  std::snprintf(text, sizeof text, "there is no partition %d of a topic '%.*s'", partition,
-                static_cast<int>(std::min<std::size_t>(topic.size(), 60)), topic.data());
+  const std::string_view shown = topic.substr(0, 60);
+  std::snprintf(text, sizeof text, "there is no partition %d of a topic '%.*s'", partition, static_cast<int>(shown.size()),
+                shown.data());
   set_error(waiter, ErrorCode::not_found, text);
 }
 
@@ -134,6 +135,7 @@ void BrokerCore::maintain() noexcept {
   const TimestampMs wall_ms = host_.wall_ms();
   const std::int64_t monotonic_ns = host_.monotonic_ns();
   for (const Ref<Partition>& partition : all_partitions()) partition->maintain(wall_ms, monotonic_ns);
+  if (settings_.housekeeping) settings_.housekeeping();
 }
 
 void BrokerCore::stop() noexcept {

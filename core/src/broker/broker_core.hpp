@@ -12,6 +12,7 @@
 // ProduceWaiter::completed() is called under none.
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,7 @@ struct BrokerSettings {
   std::int32_t node_id = 0;
   bool auto_create_topics = true;
   std::int64_t maintenance_interval_ms = 60'000;
+  std::function<void()> housekeeping{};  ///< called with every round of maintenance, on its thread; must not throw
   TopicSection topic_defaults;
 };
 

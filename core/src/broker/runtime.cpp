@@ -156,7 +156,7 @@ Result<> Runtime::State::create(const std::vector<PluginSection>& sections, cons
 Result<> Runtime::State::start_codecs() {
   STREAMBUS_TRY(create(config.codecs, "codec", codecs));
   for (const auto& codec : codecs) {
-    auto added = codec_set.add(*codec.object.get());
+    auto added = codec_set.add(*codec.object);
     if (!added) return fail(added.error().code, "[codec." + codec.name + "]: " + added.error().message);
   }
   return {};
@@ -179,6 +179,7 @@ Result<> Runtime::State::start_broker() {
   broker::BrokerSettings settings{.node_id = config.node_id,
                                   .auto_create_topics = config.auto_create_topics,
                                   .maintenance_interval_ms = config.retention_check_interval_ms,
+                                  .housekeeping = [this] { services->trim_buffers(); },
                                   .topic_defaults = config.topic_defaults};
   for (auto& [name, value] : settings.topic_defaults.settings) {
     auto checked = broker::check_setting(name, value, codec_set);

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "buffer_tiers.hpp"
 #include "streambus/base/assert.hpp"
 #include "streambus/host/units.hpp"
 
@@ -194,7 +195,12 @@ void Loader::read_broker() {
   config_.auto_create_topics = values.boolean("auto_create_topics");
   config_.retention_check_interval_ms = values.duration_ns("retention_check_interval") / kMs;
   config_.shutdown_timeout_ms = values.duration_ns("shutdown_timeout") / kMs;
-  config_.services.buffer_bytes_max = values.size("buffer_bytes_max");
+  config_.services.buffers.bytes_max = values.size("buffer_bytes_max");
+  if (auto tiers = parse_buffer_tiers(values.text("buffer_tiers"))) {
+    config_.services.buffers.tiers = std::move(*tiers);
+  } else {
+    diagnostics_.error(broker.table->find("buffer_tiers")->node().place, "buffer_tiers in [broker]: " + tiers.error().message);
+  }
   config_.services.flush_threads = static_cast<unsigned>(values.integer("flush_threads"));
   config_.services.background_threads = static_cast<unsigned>(values.integer("background_threads"));
 

@@ -34,7 +34,7 @@ inline constexpr OptionSpec kBrokerOptions[] = {
     {.key = "retention_check_interval",
      .type = OptionType::duration,
      .default_value = "1m",
-     .doc = "How often partitions are looked through for data that retention deletes.",
+     .doc = "How often partitions are looked through for data that retention deletes, and unused buffers are given back.",
      .min = 10 * kMs,
      .max = kDay},
     {.key = "shutdown_timeout",
@@ -49,6 +49,12 @@ inline constexpr OptionSpec kBrokerOptions[] = {
      .doc = "Most memory lent to requests and responses at one time; at the bound readers of connections wait.",
      .min = 16 * kMiB,
      .max = std::int64_t{1} << 40},
+    {.key = "buffer_tiers",
+     .type = OptionType::text,
+     .default_value = "4KiB:1024, 64KiB:256, 1MiB:32",
+     .doc = "Sizes of the buffers that are used again, ascending, each with the number of unused ones that is kept. Larger "
+            "requests "
+            "are served as well, but not kept."},
     {.key = "flush_threads",
      .type = OptionType::integer,
      .default_value = "2",

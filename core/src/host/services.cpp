@@ -1,5 +1,6 @@
 #include "streambus/host/services.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -8,7 +9,7 @@
 #include "executor.hpp"
 #include "logger.hpp"
 #include "streambus/base/assert.hpp"
-#include "streambus/base/buffer_pool.hpp"
+#include "streambus/host/units.hpp"
 
 namespace streambus {
 namespace {
@@ -30,10 +31,23 @@ class MetricValue final : public Metric {
 
 using MetricKey = std::pair<std::string, std::string>;  // name, instance
 
-BufferPoolSettings pool_settings(std::size_t bytes_max) {
-  BufferPoolSettings settings;
-  settings.bytes_max = bytes_max;
-  return settings;
+/// The pool keeps its own counters: they become metrics when somebody asks. The instance is the size of the buffers.
+void add_buffer_metrics(const BufferPoolStatistics& pool, std::vector<MetricSample>* samples) {
+  const auto add = [&](MetricKind kind, const char* name, const std::string& instance, const char* help, std::uint64_t value) {
+    samples->push_back({kind, name, instance, help, static_cast<std::int64_t>(value)});
+  };
+  const auto add_tier = [&](const BufferTierStatistics& tier, const std::string& instance) {
+    add(MetricKind::counter, "buffer_hits_total", instance, "Buffers served from those kept for reuse", tier.hits);
+    add(MetricKind::counter, "buffer_misses_total", instance, "Buffers that had to be allocated", tier.misses);
+    add(MetricKind::gauge, "buffer_in_use", instance, "Buffers lent now", tier.in_use);
+    add(MetricKind::gauge, "buffer_high_water", instance, "Most buffers that existed at once", tier.high_water);
+    add(MetricKind::gauge, "buffer_idle", instance, "Buffers kept for reuse now", tier.idle);
+  };
+  for (const BufferTierStatistics& tier : pool.tiers) add_tier(tier, format_size(static_cast<std::int64_t>(tier.bytes)));
+  add_tier(pool.oversize, "oversize");
+  add(MetricKind::counter, "buffer_refused_total", "", "Requests for a buffer that met the bound, or no memory", pool.refused);
+  add(MetricKind::gauge, "buffer_bytes", "", "Memory of all buffers, lent or idle", pool.bytes);
+  add(MetricKind::gauge, "buffer_high_water_bytes", "", "Most memory that buffers had at once", pool.bytes_high_water);
 }
 
 }  // namespace
@@ -41,7 +55,7 @@ BufferPoolSettings pool_settings(std::size_t bytes_max) {
 struct Services::State {
   explicit State(const ServiceSettings& settings)
       : logger(settings.log),
-        pool(pool_settings(settings.buffer_bytes_max)),
+        pool(settings.buffers),
         flush("sb-flush", settings.flush_threads),
         background("sb-work", settings.background_threads) {}
 
@@ -73,16 +87,21 @@ Metric& Services::metric(MetricKind kind, std::string_view name, std::string_vie
 }
 
 std::vector<MetricSample> Services::metrics() const {
-  const std::lock_guard lock(state_->metrics_mutex);
   std::vector<MetricSample> samples;
-  samples.reserve(state_->metrics.size());
-  for (const auto& [key, metric] : state_->metrics) {
-    samples.push_back({metric.kind(), key.first, key.second, metric.help(), metric.value()});
+  add_buffer_metrics(state_->pool.statistics(), &samples);
+  {
+    const std::lock_guard lock(state_->metrics_mutex);
+    for (const auto& [key, metric] : state_->metrics) {
+      samples.push_back({metric.kind(), key.first, key.second, metric.help(), metric.value()});
+    }
   }
+  std::ranges::sort(samples, {}, [](const MetricSample& sample) { return std::tie(sample.name, sample.instance); });
   return samples;
 }
 
 BufferSource& Services::buffers() noexcept { return state_->pool; }
+
+std::size_t Services::trim_buffers() noexcept { return state_->pool.trim_unused(); }
 
 void Services::post(WorkClass work, void (*fn)(void*) noexcept, void* context) noexcept {
   state_->executor(work).post(fn, context);

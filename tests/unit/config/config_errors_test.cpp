@@ -36,6 +36,17 @@ TEST(ConfigErrors, UnknownKeysSuggestAKnownOne) {
               HasSubstr("; it has: plugin, mode, room, pause, level, ratio, loud and password"));
 }
 
+TEST(ConfigErrors, BufferTiersAreSizesWithCounts) {
+  const auto tiers = [](const std::string& text) { return kGood + "[broker]\nbuffer_tiers = \"" + text + "\"\n"; };
+  EXPECT_TRUE(load(tiers("4KiB:10, 1MiB:0")).config.has_value());
+  EXPECT_THAT(error_of(tiers("4KiB")),
+              AllOf(StartsWith("test.toml:7:"), HasSubstr("buffer_tiers in [broker]: expected SIZE:COUNT"),
+                    HasSubstr("found \"4KiB\"")));
+  EXPECT_THAT(error_of(tiers("4KiB:10, x:3")), HasSubstr("found \"x:3\""));
+  EXPECT_THAT(error_of(tiers("4KiB:-1")), HasSubstr("a count from 0"));
+  EXPECT_THAT(error_of(tiers("64KiB:1, 4KiB:1")), HasSubstr("ascending order"));
+}
+
 TEST(ConfigErrors, TypesAreNamedWithTheRemedy) {
   const auto codec = [](const std::string& line) { return error_of(kGood + line + "\n"); };
   EXPECT_EQ(

@@ -21,6 +21,7 @@ auto_create_topics = false
 retention_check_interval = "5s"
 shutdown_timeout = "1500ms"
 buffer_bytes_max = "64MiB"
+buffer_tiers = "8KiB:100, 128KiB:64"
 flush_threads = 3
 plugin_dirs = ["/opt/none"]
 [log]
@@ -74,7 +75,10 @@ name = "two"
   EXPECT_FALSE(config.auto_create_topics);
   EXPECT_EQ(config.retention_check_interval_ms, 5000);
   EXPECT_EQ(config.shutdown_timeout_ms, 1500);
-  EXPECT_EQ(config.services.buffer_bytes_max, std::size_t{64} << 20);
+  EXPECT_EQ(config.services.buffers.bytes_max, std::size_t{64} << 20);
+  ASSERT_EQ(config.services.buffers.tiers.size(), 2U);
+  EXPECT_EQ(config.services.buffers.tiers[1].bytes, std::size_t{128} << 10);
+  EXPECT_EQ(config.services.buffers.tiers[1].idle_count, 64U);
   EXPECT_EQ(config.services.flush_threads, 3U);
   EXPECT_EQ(config.services.background_threads, 2U);
   EXPECT_EQ(outcome.registry->directories()[1], "/opt/none") << "after --plugin-dir, before the installation";

@@ -34,6 +34,13 @@ std::string logged(const LogSettings& log, Fn fn) {
   return testing::internal::GetCapturedStderr();
 }
 
+std::int64_t value_of(const Services& services, std::string_view name, std::string_view instance) {
+  for (const MetricSample& sample : services.metrics()) {
+    if (sample.name == name && sample.instance == instance) return sample.value;
+  }
+  return -1;
+}
+
 TEST(Services, LogsTextOnOneLineWithTimeLevelAndComponent) {
   const std::string text = logged(settings(LogFormat::text), [](Services& services) {
     services.log(LogLevel::warning, "storage.wal", "two\nlines \"quoted\"");
@@ -48,6 +55,26 @@ TEST(Services, LogsJsonWhateverTheTextHolds) {
   EXPECT_THAT(text,
               MatchesRegex("\\{\"time\":\"[0-9T:.Z-]+\",\"level\":\"error\",\"component\":\"broker\",\"message\":\".*\"\\}\n"));
   EXPECT_THAT(text, HasSubstr(R"("message":"a \"b\" \\ c\u0001\n{}%v"})"));
+}
+
+TEST(Services, BuffersShowInTheMetricsAndAreGivenBackWhenNobodyNeedsThem) {
+  ServiceSettings settings;
+  settings.buffers.tiers = {{4096, 16}};
+  settings.buffers.plain_malloc = false;
+  Services services(settings);
+  {
+    const auto first = get_buffer(services.buffers(), 100);
+    const auto large = get_buffer(services.buffers(), 5000);
+    ASSERT_TRUE(first && large);
+    EXPECT_EQ(value_of(services, "buffer_in_use", "4KiB"), 1);
+    EXPECT_EQ(value_of(services, "buffer_misses_total", "oversize"), 1);
+  }
+  EXPECT_TRUE(get_buffer(services.buffers(), 100));
+  EXPECT_EQ(value_of(services, "buffer_hits_total", "4KiB"), 1);
+  EXPECT_EQ(value_of(services, "buffer_idle", "4KiB"), 1);
+  EXPECT_EQ(services.trim_buffers(), 0U) << "it was needed since the start";
+  EXPECT_EQ(services.trim_buffers(), 4096U);
+  EXPECT_EQ(value_of(services, "buffer_bytes", ""), 0);
 }
 
 TEST(Services, LevelsFollowTheLongestPrefixOfTheComponent) {
@@ -68,7 +95,9 @@ TEST(Services, MetricsAreOnePerNameAndInstance) {
   first.add(2);
   other.set(9);
   services.metric(MetricKind::counter, "storage_fsync_total", "wal", "Syncs.").add(3);
-  const auto samples = services.metrics();
+  auto samples = services.metrics();
+  EXPECT_TRUE(std::ranges::is_sorted(samples, {}, &MetricSample::name));
+  std::erase_if(samples, [](const MetricSample& sample) { return sample.name != "storage_fsync_total"; });
   ASSERT_EQ(samples.size(), 2U);
   EXPECT_EQ(samples[0].instance, "scratch");
   EXPECT_EQ(samples[0].value, 9);
@@ -166,7 +195,7 @@ TEST(Services, AHostSpeaksForItsInstance) {
     EXPECT_FALSE(host->log_enabled(LogLevel::trace));
     host->log(LogLevel::info, "hello");
     host->metric(MetricKind::gauge, "storage_bytes", "Bytes.").set(4);
-    EXPECT_EQ(services.metrics().at(0).instance, "wal");
+    EXPECT_EQ(value_of(services, "storage_bytes", "wal"), 4);
     const std::int64_t before = host->monotonic_ns();
     EXPECT_GE(host->monotonic_ns(), before);
     EXPECT_GT(host->wall_ms(), 1'700'000'000'000);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "streambus/base/buffer.hpp"
+#include "streambus/base/buffer_pool.hpp"
 #include "streambus/host/option_values.hpp"
 #include "streambus/host/plugin_registry.hpp"
 #include "streambus/plugin/host.hpp"
@@ -22,7 +23,7 @@ struct LogSettings {
 
 struct ServiceSettings {
   LogSettings log{};
-  std::size_t buffer_bytes_max = std::size_t{512} << 20;  ///< bound of the buffer pool
+  BufferPoolSettings buffers{};
   unsigned flush_threads = 2;
   unsigned background_threads = 2;
 };
@@ -53,6 +54,8 @@ class Services {
   /// All metrics, by name and instance.
   [[nodiscard]] std::vector<MetricSample> metrics() const;
   [[nodiscard]] BufferSource& buffers() noexcept;
+  /// Gives memory back that no request needed since the last call: for a timer. Returns the bytes.
+  std::size_t trim_buffers() noexcept;
   void post(WorkClass work, void (*fn)(void*) noexcept, void* context) noexcept;
   /// Returns when all work posted before the call is done.
   void wait_idle() noexcept;
