@@ -39,7 +39,7 @@ bench: build ## Run the micro-benchmarks
 fuzz: ## Run every fuzz target for a million executions
 	@scripts/build.sh asan fuzz
 
-soak: build ## The long durability soaks (STREAMBUS_KILL_CYCLES, default 100)
+soak: build ## The long durability soaks (STREAMBUS_KILL_CYCLES, default 1000)
 	@scripts/soak.sh
 
 format: ## Format all sources
