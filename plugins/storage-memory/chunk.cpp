@@ -16,13 +16,13 @@ std::byte* allocate(std::size_t bytes) {
   const std::size_t mapped = bytes + kHugePage;
   void* const memory = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
-  const auto first = reinterpret_cast<std::uintptr_t>(memory);
-  const std::uintptr_t aligned = (first + kHugePage - 1) / kHugePage * kHugePage;
-  if (aligned > first) ::munmap(memory, aligned - first);
-  if (const std::size_t behind = first + mapped - (aligned + bytes); behind > 0)
-    ::munmap(reinterpret_cast<void*>(aligned + bytes), behind);
-  (void)::madvise(reinterpret_cast<void*>(aligned), bytes, MADV_HUGEPAGE);
-  return reinterpret_cast<std::byte*>(aligned);
+  const std::size_t past = reinterpret_cast<std::uintptr_t>(memory) % kHugePage;
+  const std::size_t before = past == 0 ? 0 : kHugePage - past;
+  std::byte* const aligned = static_cast<std::byte*>(memory) + before;
+  if (before > 0) ::munmap(memory, before);
+  ::munmap(aligned + bytes, kHugePage - before);  // never empty: less than a huge page lies before
+  (void)::madvise(aligned, bytes, MADV_HUGEPAGE);
+  return aligned;
 }
 
 void unmap(std::byte* memory, std::size_t bytes) noexcept {
