@@ -35,6 +35,7 @@ Signals::Signals() {
 
 Signals::~Signals() {
   done_.store(true);
+  // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): blocked everywhere, it only wakes the thread, which takes it
   pthread_kill(thread_.native_handle(), SIGTERM);
   thread_.join();
 }

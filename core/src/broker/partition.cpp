@@ -43,9 +43,9 @@ Status Partition::open(LeaderEpochs epochs, bool existed) noexcept {
 }
 
 Status Partition::open_log(bool existed) {
-  const auto failed = [this](Status status) {
+  const auto failed = [this](const Status& status) {
     const std::lock_guard lock(mutex_);
-    offline_reason_ = std::move(status);
+    offline_reason_ = status;
     return offline_reason_;
   };
   if (spec_.engine == nullptr) {
@@ -58,7 +58,7 @@ Status Partition::open_log(bool existed) {
     const std::lock_guard lock(mutex_);
     settings = settings_;
   }
-  if (Status status = spec_.engine->open(key(), {0}, settings, &opened); !status.ok()) return failed(std::move(status));
+  if (Status status = spec_.engine->open(key(), {0}, settings, &opened); !status.ok()) return failed(status);
   const LogState state = opened->state();
 
   ProducerTable producers;

@@ -183,8 +183,9 @@ class RelativePath {
   [[nodiscard]] const char* c_str() const noexcept { return text_.data(); }
   [[nodiscard]] static Status refusal(std::string_view path) noexcept {
     char text[160];
+    const std::string_view shown = path.substr(0, 60);
     std::snprintf(text, sizeof text, "'%.*s' is not a path below the data directory: expected a relative path without '..'",
-                  static_cast<int>(std::min<std::size_t>(path.size(), 60)), path.data());
+                  static_cast<int>(shown.size()), shown.data());
     return {ErrorCode::invalid_argument, text};
   }
 
@@ -204,7 +205,8 @@ class RelativePath {
 
 Status failed(const char* what, std::string_view path, int errno_value) noexcept {
   char text[160];
-  std::snprintf(text, sizeof text, "%s %.*s", what, static_cast<int>(std::min<std::size_t>(path.size(), 90)), path.data());
+  const std::string_view shown = path.substr(0, 90);
+  std::snprintf(text, sizeof text, "%s %.*s", what, static_cast<int>(shown.size()), shown.data());
   return errno_status(text, errno_value);
 }
 

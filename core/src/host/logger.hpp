@@ -6,7 +6,7 @@
 #include "streambus/host/services.hpp"
 
 namespace spdlog {
-class logger;
+class logger;  // NOLINT(readability-identifier-naming): the name in spdlog
 }
 
 namespace streambus {

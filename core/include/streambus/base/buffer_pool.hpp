@@ -64,7 +64,7 @@ class BufferPool final : public BufferSource {
  public:
   /// `settings` must pass check().
   explicit BufferPool(const BufferPoolSettings& settings = {});
-  ~BufferPool();
+  ~BufferPool() override;
 
   Status get(std::size_t bytes, Buffer** out) noexcept override;
 
