@@ -54,7 +54,7 @@ std::string base64(Bytes bytes) {
   return out;
 }
 
-void put(Json& json, std::string name, bool present, Bytes bytes) {
+void put(Json& json, const std::string& name, bool present, Bytes bytes) {
   if (!present) {
     json[name] = nullptr;
   } else if (is_utf8(as_text(bytes))) {
@@ -77,8 +77,9 @@ void append_headers(std::string& out, const client::ConsumedRecord& record) {
 /// A number of exactly `digits` digits at the front of `text`, which is cut off.
 bool take_number(std::string_view& text, std::size_t digits, int& value) {
   if (text.size() < digits) return false;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + digits, value);
-  if (error != std::errc{} || end != text.data() + digits) return false;
+  const std::string_view number = text.substr(0, digits);
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+  if (error != std::errc{} || end != number.data() + number.size()) return false;
   text.remove_prefix(digits);
   return true;
 }

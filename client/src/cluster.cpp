@@ -52,7 +52,8 @@ void Cluster::call_any(std::function<Result<>(Channel&, Completion)> send, Compl
 void Cluster::call_from(std::shared_ptr<std::vector<std::string>> targets, std::size_t index,
                         std::function<Result<>(Channel&, Completion)> send, Completion done) {
   const std::string target = (*targets)[index];
-  call(target, send, [this, targets = std::move(targets), index, send, target, done = std::move(done)](Result<ResponseFrame> outcome) mutable {
+  auto next = [this, targets = std::move(targets), index, send, target,
+               done = std::move(done)](Result<ResponseFrame> outcome) mutable {
     if (outcome) {
       last_good_ = target;
     } else if (index + 1 < targets->size() && outcome.error().code != ErrorCode::unsupported) {
@@ -60,7 +61,8 @@ void Cluster::call_from(std::shared_ptr<std::vector<std::string>> targets, std::
       return;
     }
     done(std::move(outcome));
-  });
+  };
+  call(target, std::move(send), std::move(next));
 }
 
 void Cluster::fetch_metadata(std::vector<std::string> topics, bool may_create, std::function<void(Result<ClusterView>)> done) {
