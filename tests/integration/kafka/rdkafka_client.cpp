@@ -72,7 +72,7 @@ bool NumberedProducer::send() {
     fields[3].vtype = RD_KAFKA_VTYPE_VALUE;
     fields[3].u.mem = {value.data(), value.size()};
     fields[4].vtype = RD_KAFKA_VTYPE_OPAQUE;
-    fields[4].u.ptr = reinterpret_cast<void*>(next_);
+    fields[4].u.ptr = reinterpret_cast<void*>(next_);  // NOLINT(performance-no-int-to-ptr): a number, given back as it is
     rd_kafka_error_t* const error = rd_kafka_produceva(handle_, fields, std::size(fields));
     if (error == nullptr) break;
     const rd_kafka_resp_err_t code = rd_kafka_error_code(error);

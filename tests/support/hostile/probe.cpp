@@ -13,7 +13,7 @@ namespace {
 /// Code that runs as soon as the file is loaded: a refusal must come before.
 struct Marker {
   Marker() { ::setenv("STREAMBUS_HOSTILE_RAN", "1", 1); }
-} const marker;
+} const kMarker;
 #endif
 
 #ifdef HOSTILE_UNDEFINED
@@ -130,13 +130,13 @@ STREAMBUS_PLUGIN(codec, "codec-probe", "1.2.3", "Apache-2.0", "Does nothing.", C
 }  // namespace streambus::probe
 namespace {
 using namespace streambus;
-[[gnu::used, gnu::section(".note.streambus"), gnu::aligned(4)]] constexpr sdk::Note note =
+[[gnu::used, gnu::section(".note.streambus"), gnu::aligned(4)]] constexpr sdk::Note kNote =
     sdk::note_here(sdk::stamp_here(PluginKind::codec, "codec-probe", "1.2.3"));
-constexpr AbiStamp other = sdk::stamp_here(PluginKind::codec, "codec-other", "1.2.3");
+constexpr AbiStamp kOther = sdk::stamp_here(PluginKind::codec, "codec-other", "1.2.3");
 }  // namespace
 extern "C" [[gnu::visibility("default"), gnu::used]] const PluginDescriptor streambus_plugin = {
     sizeof(PluginDescriptor),
-    &other,
+    &kOther,
     "Says one thing in the note and another here.",
     "Apache-2.0",
     nullptr,

@@ -126,11 +126,11 @@ class BrokerTest : public ::testing::Test {
   explicit BrokerTest(Durability durability = Durability::page_cache) : storage(durability) {}
   ~BrokerTest() override { stop(); }
 
-  void start(std::vector<TopicSection> topics = {}) {
-    const auto started = try_start(std::move(topics));
+  void start(const std::vector<TopicSection>& topics = {}) {
+    const auto started = try_start(topics);
     ASSERT_TRUE(started) << started.error().message;
   }
-  Result<> try_start(std::vector<TopicSection> topics = {}) {
+  Result<> try_start(const std::vector<TopicSection>& topics = {}) {
     stop();
     domains = std::make_unique<broker::DomainTable>(host);
     storage.attach(*domains);

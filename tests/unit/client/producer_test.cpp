@@ -40,7 +40,7 @@ class ProducerRig : public ClientRig {
  public:
   explicit ProducerRig(ProducerSettings with = immediate(), ClientSettings client = client_settings())
       : ClientRig(std::move(client)),
-        producer_settings(with),
+        producer_settings(std::move(with)),
         accumulator(producer_settings, buffers, clock,
                     {.kick = [this] { loop.post([this] { sender->run(); }); },
                      .want_topic = [this](ProduceTopic& topic) { loop.post([this, &topic] { sender->want_topic(topic); }); },

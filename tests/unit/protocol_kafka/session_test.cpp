@@ -9,8 +9,6 @@
 namespace streambus::protocol_kafka::test {
 namespace {
 
-using wire::WireError;
-
 class SessionTest : public ::testing::Test {
  protected:
   SessionTest() {

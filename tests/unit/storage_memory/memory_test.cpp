@@ -16,7 +16,6 @@ namespace {
 using test::EngineCase;
 using test::EngineUnderTest;
 using test::make_batch;
-using test::StorageHost;
 
 TEST(ChunkPoolTest, ChunksAreUsedAgainWhileWarmAndOnlyWhenNobodyHoldsThem) {
   const Ref<ChunkPool> pool = ChunkPool::make(8 << 20);
