@@ -1,4 +1,5 @@
-// kill -9 while librdkafka produces, at default durability. STREAMBUS_KILL_CYCLES sets how often (default 100; 5 with a sanitizer).
+// kill -9 while librdkafka produces, at default durability. STREAMBUS_KILL_CYCLES sets how often (default 100; 5 with a
+// sanitizer).
 #include <gtest/gtest.h>
 
 #include <chrono>
