@@ -249,7 +249,12 @@ void Runtime::State::stop_listeners() noexcept {
     std::vector<std::jthread> draining;  // at the same time: none goes on accepting while another waits
     for (RunningListener& running : listeners) {
       if (!running.listener) continue;  // could not be bound
-      draining.emplace_back([&running, deadline] { running.listener->drain(deadline); });
+      const auto drain = [&running, deadline] { running.listener->drain(deadline); };
+      try {
+        draining.emplace_back(drain);
+      } catch (const std::exception&) {
+        drain();  // no more threads to be had: one after the other
+      }
     }
   }
   for (RunningListener& running : listeners) running.listener.reset();
