@@ -67,15 +67,15 @@ WireError error_of(ErrorCode code) noexcept {
   return setting ? WireError::invalid_config : wire_error(code);
 }
 
-/// What was made, as versions from 5 on tell it (KIP-525).
+/// What was made, as versions from 5 on tell it (KIP-525): all of it or nothing. Java takes a number of partitions with null
+/// for the settings for a reason to end in a null pointer.
 void describe(Exchange& exchange, Response::Topic& answer) noexcept {
   Broker& broker = exchange.session->endpoint().broker();
   PartitionCount partitions;
-  if (!broker.visit_topic(answer.name, partitions).ok()) return;
+  SettingList settings(exchange.arena);
+  if (!broker.visit_topic(answer.name, partitions).ok() || !broker.visit_settings(answer.name, settings).ok()) return;
   answer.num_partitions = partitions.count;
   answer.replication_factor = 1;
-  SettingList settings(exchange.arena);
-  if (!broker.visit_settings(answer.name, settings).ok()) return;
   const auto configs = exchange.arena.array<Response::Config>(settings.all().size());
   for (std::size_t i = 0; i < configs.size(); ++i) {
     const SettingView& setting = settings.all()[i];
@@ -105,8 +105,10 @@ void create(Exchange& exchange, std::span<const std::string_view> names, const R
     answer.error_code = code_of(error_of(status.code));
     answer.error_message = exchange.arena.copy(status.message());
   } else if (validate_only) {
+    // Settings of a topic that is not there cannot be told; where the number of partitions was left open, it cannot either.
     answer.num_partitions = assigned != 0 ? assigned : topic.num_partitions;
     answer.replication_factor = 1;
+    answer.configs.emplace();
   } else {
     describe(exchange, answer);
   }

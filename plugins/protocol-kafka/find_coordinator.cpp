@@ -7,18 +7,29 @@ namespace streambus::protocol_kafka {
 namespace {
 
 constexpr std::int8_t kGroup = 0;
+constexpr std::int8_t kTransaction = 1;
 
 struct Refusal {
   wire::WireError error = wire::WireError::none;
   std::optional<std::string_view> text;
 };
 
-/// Groups are coordinated here; transactions nowhere. invalid_request is final: clients give up and show the text, where a
-/// retriable code would have them ask for ever.
-Refusal refusal_of(std::int8_t key_type) noexcept {
-  if (key_type == kGroup) return {};
-  return {wire::WireError::invalid_request,
-          key_type == 1 ? "this broker does not support transactions" : "expected key_type 0 (group) or 1 (transactional id)"};
+/// This node is named for groups, transactions are coordinated nowhere. Clients that look at ApiVersions find no JoinGroup then
+/// and say so. Those that do not look (kafka-python 2) ask in version 0, and would go on joining for ever.
+/// The errors are final: clients give up and show the text, where a retriable code would have them ask again.
+Refusal refusal_of(std::int8_t key_type, std::int16_t version) noexcept {
+  switch (key_type) {
+    case kGroup:
+      if (version > 0) return {};
+      return {wire::WireError::invalid_request, std::nullopt};
+    case kTransaction:
+      // librdkafka, which asks in versions up to 2, takes only an authorization error for final; Java, from 4 on here, shows
+      // the text only of an error that it does not expect.
+      return {version < 3 ? wire::WireError::transactional_id_authorization_failed : wire::WireError::invalid_request,
+              "this broker does not support transactions"};
+    default:
+      return {wire::WireError::invalid_request, "expected key_type 0 (group) or 1 (transactional id)"};
+  }
 }
 
 }  // namespace
@@ -29,7 +40,7 @@ Handled handle_find_coordinator(Exchange& exchange) noexcept {
   auto* const response = exchange.make<wire::FindCoordinatorResponse>();
   if (response == nullptr) return Handled::out_of_memory;
   Endpoint& endpoint = exchange.session->endpoint();
-  const Refusal refusal = refusal_of(request.key_type);
+  const Refusal refusal = refusal_of(request.key_type, exchange.header.api_version);
   const bool refused = refusal.error != wire::WireError::none;
   const std::int32_t node = refused ? -1 : endpoint.broker().identity().node_id;
   const std::string_view host = refused ? std::string_view() : std::string_view(endpoint.advertised_host());
