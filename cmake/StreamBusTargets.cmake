@@ -1,6 +1,6 @@
 # The few ways in which StreamBus makes targets.
 
-set(STREAMBUS_PLUGINS "" CACHE STRING "Plugins to build, by folder name, separated by ';' (empty: all)")
+set(STREAMBUS_PLUGINS "" CACHE STRING "Plugins to build, by folder name, separated by ';' (empty: all); those of STREAMBUS_STATIC_PLUGINS too")
 set(STREAMBUS_STATIC_PLUGINS "" CACHE STRING "Plugins to link into streambusd, which then loads none (empty: load at run time)")
 
 # streambus_add_library(NAME FOLDER LIBRARIES...): target streambus_NAME (alias StreamBus::NAME) from FOLDER/*.cpp.
@@ -16,7 +16,6 @@ endfunction()
 #   The shared object goes to lib/streambus/plugins/NAME.so, an install component of its own.
 #   Named in STREAMBUS_STATIC_PLUGINS or needed by the tests of the static variant, the same sources also make
 #   streambus_static_NAME, whose descriptor symbol carries the plugin's name.
-# Call streambus_plugin_wanted(NAME) first, before looking for libraries.
 function(streambus_add_plugin name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   string(REPLACE "-" "_" id ${name})
@@ -39,14 +38,6 @@ function(streambus_add_plugin name)
   endforeach()
   set_property(GLOBAL APPEND PROPERTY STREAMBUS_BUILT_PLUGINS ${name})
 endfunction()
-
-# Sets WANTED in the caller: false when STREAMBUS_PLUGINS leaves the plugin out.
-macro(streambus_plugin_wanted name)
-  set(WANTED TRUE)
-  if(STREAMBUS_PLUGINS AND NOT "${name}" IN_LIST STREAMBUS_PLUGINS)
-    set(WANTED FALSE)
-  endif()
-endmacro()
 
 # streambus_add_test(NAME [SOURCES file...] [LIBRARIES target...] [LABELS label...] [TIMEOUT seconds] [ENVIRONMENT K=V...])
 # A GoogleTest executable; sources default to this folder's *.cpp. One ctest entry per executable.

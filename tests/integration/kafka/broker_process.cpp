@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <string_view>
 #include <thread>
@@ -60,7 +61,8 @@ BrokerProcess::~BrokerProcess() {
 
 void BrokerProcess::start() {
   const std::size_t ready_before = count(log(), "\nready ");
-  const std::string program = STREAMBUS_TEST_BUILD_DIR "/bin/streambusd";
+  const char* const name = std::getenv("STREAMBUS_PROGRAM");
+  const std::string program = std::string(STREAMBUS_TEST_BUILD_DIR "/bin/") + (name != nullptr ? name : "streambusd");
   const std::string config = (directory_ / "broker.toml").string();
   const std::string output = (directory_ / "log").string();
   pid_ = ::fork();

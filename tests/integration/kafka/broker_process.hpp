@@ -12,8 +12,8 @@ namespace streambus::test {
 /// A port of 127.0.0.1 that nobody listens on now.
 [[nodiscard]] std::uint16_t free_port();
 
-/// The built streambusd as a child, with a data directory of its own and all settings at their defaults unless said otherwise.
-/// Failures to start are failures of the test. One thread.
+/// The built streambusd, or what STREAMBUS_PROGRAM in the environment names beside it, as a child, with a data directory of its
+/// own and all settings at their defaults unless said otherwise. Failures to start are failures of the test. One thread.
 class BrokerProcess {
  public:
   struct Setup {

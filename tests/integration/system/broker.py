@@ -33,11 +33,11 @@ def free_port():
 class Broker:
     """`overrides` are --set arguments; `data` keeps its content over restarts. Use as a context manager."""
 
-    def __init__(self, overrides=(), data=None, program="streambusd"):
+    def __init__(self, overrides=(), data=None):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="streambus-test-"))
         self.data = pathlib.Path(data) if data else self.root / "data"
         self.port = free_port()
-        self.program = BUILD / "bin" / program
+        self.program = BUILD / "bin" / os.environ.get("STREAMBUS_PROGRAM", "streambusd")
         self.overrides = list(overrides)
         self.log = self.root / "log.txt"
         self.process = None
