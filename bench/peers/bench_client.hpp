@@ -98,6 +98,13 @@ inline nlohmann::json latencies(const harness::Histogram& histogram) {
           {"mean_us", histogram.mean() / 1e3}};
 }
 
+/// Latencies and rate of all messages that producers sent one at a time for kManyTime.
+inline nlohmann::json acknowledgements(const harness::Histogram& all) {
+  nlohmann::json result = latencies(all);
+  result["acks_s"] = static_cast<double>(all.count()) / kManyTime.count();
+  return result;
+}
+
 /// What the machine allows just now, in megabyte chunks: a stream through loopback, and a bare write() loop into a new file.
 inline nlohmann::json limits(const Settings& settings) {
   constexpr std::size_t kChunkBytes = std::size_t{1} << 20;

@@ -174,9 +174,7 @@ nlohmann::json many(const Settings& settings) {
   if (failed) die("a producer failed");
   Histogram all;
   for (const auto& histogram : histograms) all.merge(histogram);
-  nlohmann::json result = latencies(all);
-  result["acks_s"] = static_cast<double>(all.count()) / kManyTime.count();
-  return result;
+  return acknowledgements(all);
 }
 
 }  // namespace

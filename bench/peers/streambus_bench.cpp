@@ -157,9 +157,7 @@ nlohmann::json many(const Settings& settings) {
     producer->start(kWarmupMessages, 0, std::chrono::duration_cast<std::chrono::nanoseconds>(kManyTime));
   Histogram all;
   for (const auto& producer : producers) all.merge(producer->finish());
-  nlohmann::json result = latencies(all);
-  result["acks_s"] = static_cast<double>(all.count()) / kManyTime.count();
-  return result;
+  return acknowledgements(all);
 }
 
 }  // namespace
