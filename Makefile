@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 CONFIG ?= config/streambus.toml
 
-.PHONY: help setup build run test test-all test-release test-asan test-tsan bench fuzz soak format format-check lint docs clean
+.PHONY: help setup build run test test-release test-asan test-tsan bench fuzz soak format format-check lint docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,10 +18,7 @@ build: ## Build release into build/release (bin/, lib/streambus/plugins/)
 run: setup build ## Build and start the broker on 127.0.0.1:9092
 	@exec build/release/bin/streambusd --config $(CONFIG)
 
-test: setup test-release test-asan format-check ## Build and test: GCC optimised, clang with address and undefined-behaviour sanitizers, short fuzzing, format
-	@scripts/summary.sh release asan
-
-test-all: setup test-release test-asan test-tsan lint ## The same, with the thread sanitizer and clang-tidy
+test: setup test-release test-asan test-tsan lint ## Build and test everything: the three below, format and clang-tidy
 	@scripts/summary.sh release asan tsan
 
 test-release: ## Build and test with GCC, optimised

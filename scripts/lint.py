@@ -2,7 +2,7 @@
 """Runs clang-tidy over the translation units of a build folder, several at a time, and caches clean results.
 
 A result is keyed by the content of the source, of every project header it includes, of the .clang-tidy files and of the
-compile command, so an unchanged file costs milliseconds. Exit code 1 when there is a finding.
+compile command, wherever the checkout lies, so an unchanged file costs milliseconds. Exit code 1 when there is a finding.
 """
 import argparse, concurrent.futures, hashlib, json, os, pathlib, re, shlex, subprocess, sys
 
@@ -33,11 +33,11 @@ def key_of(entry):
     files = project_headers(entry)
     if files is None:
         return None
-    digest = hashlib.sha256(entry["command"].encode())
+    digest = hashlib.sha256(entry["command"].replace(str(ROOT), "").encode())
     folders = {folder for file in files for folder in file.parents if folder.is_relative_to(ROOT)}
     configurations = [folder / ".clang-tidy" for folder in folders if (folder / ".clang-tidy").exists()]
     for file in sorted(configurations) + files:
-        digest.update(str(file).encode() + b"\0" + file.read_bytes())
+        digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
