@@ -60,6 +60,8 @@ NumberedProducer::~NumberedProducer() {
 }
 
 bool NumberedProducer::send() {
+  constexpr auto kPatience = std::chrono::seconds(60);  // a broker that died by itself must not stop the test for good
+  const auto latest = std::chrono::steady_clock::now() + kPatience;
   std::string value = value_of(next_, value_bytes_);
   while (true) {
     rd_kafka_vu_t fields[5] = {};
@@ -77,7 +79,7 @@ bool NumberedProducer::send() {
     if (error == nullptr) break;
     const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     rd_kafka_error_destroy(error);
-    if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) return false;
+    if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || std::chrono::steady_clock::now() > latest) return false;
     rd_kafka_poll(handle_, 5);
   }
   ++next_;
@@ -100,7 +102,9 @@ void NumberedProducer::delivered(rd_kafka_t*, const rd_kafka_message_t* message,
 
 std::string NumberedProducer::fatal_error() const {
   char text[256] = "";
-  return rd_kafka_fatal_error(handle_, text, sizeof text) == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : text;
+  return rd_kafka_fatal_error(handle_, text, sizeof text) == RD_KAFKA_RESP_ERR_NO_ERROR
+             ? "no fatal error: the queue stayed full, is the broker gone?"
+             : text;
 }
 
 std::vector<ConsumedRecord> consume_all(const std::string& bootstrap, const std::string& topic, const Settings& settings) {
