@@ -28,7 +28,7 @@ void run_cycles(BrokerProcess& broker, NumberedProducer& producer) {
     const auto earliest = std::chrono::steady_clock::now() + std::chrono::milliseconds(20 + random() % 150);
     const auto latest = earliest + std::chrono::seconds(60);
     while (producer.acknowledged() == before || std::chrono::steady_clock::now() < earliest) {
-      ASSERT_TRUE(producer.send()) << producer.fatal_error();
+      ASSERT_TRUE(producer.send()) << "refused, or the queue stayed full (is the broker gone?) " << producer.fatal_error();
       ASSERT_LT(std::chrono::steady_clock::now(), latest) << "nothing was acknowledged in cycle " << cycle;
     }
     broker.kill();
