@@ -9,8 +9,7 @@
 namespace streambus::storage_memory {
 
 MemoryMetrics::MemoryMetrics(Host& host) noexcept
-    : appends(host.metric(MetricKind::counter, "storage_appends_total", "Record batches appended")),
-      append_bytes(host.metric(MetricKind::counter, "storage_append_bytes_total", "Bytes of record batches appended")),
+    : StorageMetrics(host),
       evicted_bytes(
           host.metric(MetricKind::counter, "storage_evicted_bytes_total", "Bytes of batches that made room for newer ones")),
       rejected(host.metric(MetricKind::counter, "storage_rejected_total", "Appends refused because the capacity was used up")),

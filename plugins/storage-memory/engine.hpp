@@ -9,6 +9,7 @@
 #include "streambus/plugin/host.hpp"
 #include "streambus/plugin/options.hpp"
 #include "streambus/plugin/storage.hpp"
+#include "streambus/plugin/storage_metrics.hpp"
 
 namespace streambus::storage_memory {
 
@@ -16,10 +17,8 @@ class MemoryLog;
 
 extern const OptionSpec kOptions[2];
 
-struct MemoryMetrics {
+struct MemoryMetrics : StorageMetrics {
   explicit MemoryMetrics(Host& host) noexcept;
-  Metric& appends;
-  Metric& append_bytes;
   Metric& evicted_bytes;
   Metric& rejected;
   Metric& lent_bytes;

@@ -68,6 +68,7 @@ LogState MemoryLog::state() noexcept {
 
 Status MemoryLog::append(Bytes batches, Offset first, Offset next, TimestampMs, AppendResult* result) noexcept {
   result->position = 0;  // as durable as it will ever be
+  const MetricTimer timer(engine_.host(), engine_.metrics().append_ns);
   try {
     return append_batches(batches, first, next);
   } catch (const std::bad_alloc&) {
@@ -108,6 +109,7 @@ Status MemoryLog::append_batches(Bytes batches, Offset first, Offset next) {
     fresh->base = fresh->end = first;
     const std::lock_guard lock(mutex_);
     chunks_.push_back(std::move(fresh));
+    engine_.metrics().segments.add(1);
     take_last();
   }
 
@@ -125,6 +127,7 @@ Status MemoryLog::append_batches(Bytes batches, Offset first, Offset next) {
   bytes_ += batches.size();
   engine_.metrics().appends.add(added.count);
   engine_.metrics().append_bytes.add(static_cast<std::int64_t>(batches.size()));
+  engine_.metrics().stored_bytes.add(static_cast<std::int64_t>(batches.size()));
   return {};
 }
 
@@ -238,7 +241,11 @@ Status MemoryLog::apply(const PartitionSettings& settings) noexcept {
 
 /// Under the mutex. The memory is free when no reader holds it any more.
 void MemoryLog::drop_first() noexcept {
+  const auto bytes = static_cast<std::int64_t>(chunks_.front()->used);
   bytes_ -= chunks_.front()->used;
+  engine_.metrics().segments.add(-1);
+  engine_.metrics().stored_bytes.add(-bytes);
+  engine_.metrics().removed_bytes.add(bytes);
   start_ = std::max(start_, chunks_.front()->end);
   chunks_.pop_front();
 }
@@ -280,6 +287,8 @@ bool MemoryLog::evict_oldest() noexcept {
 }
 
 Status MemoryLog::close() noexcept {
+  engine_.metrics().segments.add(-static_cast<std::int64_t>(chunks_.size()));
+  engine_.metrics().stored_bytes.add(-static_cast<std::int64_t>(bytes_));
   engine_.forget(*this);
   engine_.host().durability().close_domain(domain_);
   delete this;

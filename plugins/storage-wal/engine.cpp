@@ -49,19 +49,8 @@ Status check_key(const PartitionKey& key) noexcept {
 }  // namespace
 
 WalMetrics::WalMetrics(Host& host) noexcept
-    : appends(host.metric(MetricKind::counter, "storage_appends_total", "Record batches appended")),
-      append_bytes(host.metric(MetricKind::counter, "storage_append_bytes_total", "Bytes of record batches appended")),
-      fsyncs(host.metric(MetricKind::counter, "storage_fsyncs_total", "Syncs of segment files")),
-      fsync_ns(host.metric(MetricKind::counter, "storage_fsync_nanoseconds_total", "Time spent in syncs of segment files")),
-      flushed_batches(
-          host.metric(MetricKind::counter, "storage_flushed_batches_total",
-                      "Record batches made durable by group commits; over storage_fsyncs_total: batches per commit")),
-      segments(host.metric(MetricKind::gauge, "storage_segments", "Segments of open partitions")),
-      recovery_ns(host.metric(MetricKind::counter, "storage_recovery_nanoseconds_total", "Time spent in opening partitions")),
-      recovery_cut_bytes(
-          host.metric(MetricKind::counter, "storage_recovery_cut_bytes_total", "Bytes of torn tails cut while opening")),
-      index_rebuilds(host.metric(MetricKind::counter, "storage_index_rebuilds_total", "Indexes rebuilt: missing or wrong")),
-      failures(host.metric(MetricKind::counter, "storage_failures_total", "Partitions taken offline by a storage failure")) {}
+    : StorageMetrics(host),
+      index_rebuilds(host.metric(MetricKind::counter, "storage_index_rebuilds_total", "Indexes rebuilt: missing or wrong")) {}
 
 IntervalFlusher::~IntervalFlusher() { stop(); }
 

@@ -17,24 +17,16 @@
 #include "settings.hpp"
 #include "streambus/plugin/host.hpp"
 #include "streambus/plugin/storage.hpp"
+#include "streambus/plugin/storage_metrics.hpp"
 
 namespace streambus::storage_wal {
 
 class WalLog;
 
 /// What the instance shows of itself.
-struct WalMetrics {
+struct WalMetrics : StorageMetrics {
   explicit WalMetrics(Host& host) noexcept;
-  Metric& appends;
-  Metric& append_bytes;
-  Metric& fsyncs;
-  Metric& fsync_ns;
-  Metric& flushed_batches;  ///< over fsyncs: batches per group commit
-  Metric& segments;
-  Metric& recovery_ns;
-  Metric& recovery_cut_bytes;
   Metric& index_rebuilds;
-  Metric& failures;
 };
 
 /// Syncs the logs that were appended to, once per interval. One thread, and only with durability fsync-interval.

@@ -56,6 +56,7 @@ Status WalLog::offline_status() noexcept {
 
 Status WalLog::append(Bytes batches, Offset first, Offset next, TimestampMs, AppendResult* result) noexcept {
   if (offline_.load(std::memory_order_acquire)) return offline_status();
+  const MetricTimer timer(engine_.host(), engine_.metrics().append_ns);
   try {
     return append_batches(batches, first, next, result);
   } catch (const std::bad_alloc&) {
@@ -216,6 +217,7 @@ void WalLog::publish(Bytes batches, const Frames& frames, AppendResult* result) 
   result->position = acks_wait_ ? static_cast<std::uint64_t>(frames.end.value) : 0;
   engine_.metrics().appends.add(frames.batch_count);
   engine_.metrics().append_bytes.add(static_cast<std::int64_t>(batches.size()));
+  engine_.metrics().stored_bytes.add(static_cast<std::int64_t>(batches.size()));
   if (flush) {
     add_ref();
     engine_.host().post(WorkClass::flush, [](void* log) noexcept { static_cast<WalLog*>(log)->run_flush(); }, this);
@@ -325,6 +327,7 @@ Status WalLog::close() noexcept {
     const std::lock_guard lock(mutex_);
     for (const Ref<Segment>& segment : segments_) engine_.cache().drop(*segment);
     engine_.metrics().segments.add(-static_cast<std::int64_t>(segments_.size()));
+    engine_.metrics().stored_bytes.add(-static_cast<std::int64_t>(bytes_));
     segments_.clear();
     sealing_.clear();
     active_ = Writing();

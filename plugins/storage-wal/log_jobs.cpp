@@ -107,11 +107,8 @@ Status WalLog::sync_targets(Flush& flush) noexcept {
 }
 
 Status WalLog::timed_sync(File& file) noexcept {
-  const std::int64_t started = engine_.host().monotonic_ns();
-  const Status status = file.sync();
-  engine_.metrics().fsyncs.add(1);
-  engine_.metrics().fsync_ns.add(engine_.host().monotonic_ns() - started);
-  return status;
+  const MetricTimer timer(engine_.host(), engine_.metrics().fsync_ns);
+  return file.sync();
 }
 
 /// Makes the names of new segment files durable; the first time, those of the directories above as well.
@@ -355,16 +352,20 @@ Status WalLog::remove_first(std::size_t count, Offset start) {
     return status;
   }
   std::vector<Ref<Segment>> removed;
+  std::uint64_t removed_bytes = 0;
   {
     const std::lock_guard lock(mutex_);
     const auto end = segments_.begin() + static_cast<std::ptrdiff_t>(count);
     removed.assign(segments_.begin(), end);
     segments_.erase(segments_.begin(), end);
-    for (const Ref<Segment>& segment : removed) bytes_ -= segment->bytes;
+    for (const Ref<Segment>& segment : removed) removed_bytes += segment->bytes;
+    bytes_ -= removed_bytes;
     for (Hint& hint : hints_) hint = Hint();  // they name segments by address
     durable_hint_ = Hint();
   }
   engine_.metrics().segments.add(-static_cast<std::int64_t>(removed.size()));
+  engine_.metrics().stored_bytes.add(-static_cast<std::int64_t>(removed_bytes));
+  engine_.metrics().removed_bytes.add(static_cast<std::int64_t>(removed_bytes));
   for (const Ref<Segment>& segment : removed) {
     engine_.cache().drop(*segment);
     // A file that stays is removed when the log is opened the next time.

@@ -68,6 +68,7 @@ Status WalLog::recover(Offset start) {
   }
   for (const Ref<Segment>& segment : segments_) bytes_ += segment->bytes;
   engine_.metrics().segments.add(static_cast<std::int64_t>(segments_.size()));
+  engine_.metrics().stored_bytes.add(static_cast<std::int64_t>(bytes_));
   domain_ = engine_.host().durability().open_domain();
   engine_.metrics().recovery_ns.add(engine_.host().monotonic_ns() - started);
   if (found.cut_bytes > 0) {

@@ -1,9 +1,12 @@
 #include "streambus/host/services.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <mutex>
+#include <numeric>
 #include <tuple>
 
 #include "executor.hpp"
@@ -16,17 +19,31 @@ namespace {
 
 class MetricValue final : public Metric {
  public:
-  explicit MetricValue(MetricKind kind, std::string_view help) : kind_(kind), help_(help) {}
-  void add(std::int64_t amount) noexcept override { value_.fetch_add(amount, std::memory_order_relaxed); }
+  explicit MetricValue(MetricKind kind, std::string_view help)
+      : kind_(kind), help_(help), buckets_(kind == MetricKind::histogram ? std::make_unique<Buckets>() : nullptr) {}
+  void add(std::int64_t amount) noexcept override {
+    value_.fetch_add(amount, std::memory_order_relaxed);
+    if (buckets_ == nullptr) return;
+    const auto bucket = static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(amount, 0))));
+    (*buckets_)[bucket].fetch_add(1, std::memory_order_relaxed);
+  }
   void set(std::int64_t value) noexcept override { value_.store(value, std::memory_order_relaxed); }
-  [[nodiscard]] std::int64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
-  [[nodiscard]] MetricKind kind() const noexcept { return kind_; }
-  [[nodiscard]] const std::string& help() const noexcept { return help_; }
+
+  [[nodiscard]] MetricSample sample(const std::string& name, const std::string& instance) const {
+    MetricSample sample{kind_, name, instance, help_, value_.load(std::memory_order_relaxed), {}};
+    for (std::size_t i = 0; buckets_ != nullptr && i < buckets_->size(); ++i) {
+      sample.buckets.push_back((*buckets_)[i].load(std::memory_order_relaxed));
+    }
+    return sample;
+  }
 
  private:
+  using Buckets = std::array<std::atomic<std::uint64_t>, 64>;  // of values with so many binary digits
+
   const MetricKind kind_;
   const std::string help_;
-  std::atomic<std::int64_t> value_{0};
+  std::atomic<std::int64_t> value_{0};  // of a histogram: the sum
+  const std::unique_ptr<Buckets> buckets_;
 };
 
 using MetricKey = std::pair<std::string, std::string>;  // name, instance
@@ -34,7 +51,7 @@ using MetricKey = std::pair<std::string, std::string>;  // name, instance
 /// The pool keeps its own counters: they become metrics when somebody asks. The instance is the size of the buffers.
 void add_buffer_metrics(const BufferPoolStatistics& pool, std::vector<MetricSample>* samples) {
   const auto add = [&](MetricKind kind, const char* name, const std::string& instance, const char* help, std::uint64_t value) {
-    samples->push_back({kind, name, instance, help, static_cast<std::int64_t>(value)});
+    samples->push_back({kind, name, instance, help, static_cast<std::int64_t>(value), {}});
   };
   const auto add_tier = [&](const BufferTierStatistics& tier, const std::string& instance) {
     add(MetricKind::counter, "buffer_hits_total", instance, "Buffers served from those kept for reuse", tier.hits);
@@ -51,6 +68,19 @@ void add_buffer_metrics(const BufferPoolStatistics& pool, std::vector<MetricSamp
 }
 
 }  // namespace
+
+std::uint64_t MetricSample::count() const noexcept { return std::accumulate(buckets.begin(), buckets.end(), std::uint64_t{0}); }
+
+std::int64_t MetricSample::quantile(double quantile) const noexcept {
+  const double wanted = quantile * static_cast<double>(count());
+  std::uint64_t below = 0;
+  for (std::size_t i = 0; i < buckets.size(); ++i) {
+    below += buckets[i];
+    if (below > 0 && static_cast<double>(below) >= wanted)
+      return i == 0 ? 0 : static_cast<std::int64_t>((std::uint64_t{1} << i) - 1);
+  }
+  return 0;
+}
 
 struct Services::State {
   explicit State(const ServiceSettings& settings)
@@ -92,7 +122,7 @@ std::vector<MetricSample> Services::metrics() const {
   {
     const std::lock_guard lock(state_->metrics_mutex);
     for (const auto& [key, metric] : state_->metrics) {
-      samples.push_back({metric.kind(), key.first, key.second, metric.help(), metric.value()});
+      samples.push_back(metric.sample(key.first, key.second));
     }
   }
   std::ranges::sort(samples, {}, [](const MetricSample& sample) { return std::tie(sample.name, sample.instance); });

@@ -106,6 +106,25 @@ TEST(Services, MetricsAreOnePerNameAndInstance) {
   EXPECT_EQ(samples[1].help, "Syncs.");
 }
 
+TEST(Services, HistogramsKeepCountSumAndQuantiles) {
+  Services services({});
+  Metric& latency = services.metric(MetricKind::histogram, "storage_append_nanoseconds", "wal", "Appends.");
+  for (int i = 0; i < 99; ++i) latency.add(1000);
+  latency.add(1'000'000);
+  latency.add(0);
+  latency.add(-5);  // a clock that went back: the least there is
+  const auto samples = services.metrics();
+  const auto found = std::ranges::find(samples, "storage_append_nanoseconds", &MetricSample::name);
+  ASSERT_NE(found, samples.end());
+  EXPECT_EQ(found->count(), 102U);
+  EXPECT_EQ(found->value, 99 * 1000 + 1'000'000 - 5);
+  EXPECT_EQ(found->buckets[0], 2U);
+  EXPECT_EQ(found->buckets[10], 99U) << "1000 has ten binary digits";
+  EXPECT_EQ(found->quantile(0.5), 1023);
+  EXPECT_EQ(found->quantile(1), (1 << 20) - 1);
+  EXPECT_EQ(MetricSample{}.quantile(0.5), 0);
+}
+
 TEST(Services, PostedWorkRunsInOrderOnItsOwnThreads) {
   struct Job {
     std::vector<int>* order;

@@ -45,7 +45,7 @@ TEST_F(Behaviour, OneSyncForAllThatWasAppended) {
   EXPECT_EQ(files_.counted(), 1U);
   EXPECT_EQ(host().sink.of(log_->durability_domain()).reports, before + 1);
   EXPECT_EQ(log_->state().durable.value, 101);
-  EXPECT_EQ(host().metric_value("storage_flushed_batches_total"), 101);
+  EXPECT_EQ(host().metric_value("storage_group_commit_batches"), 101);
 }
 
 TEST_F(Behaviour, WhatSealingSyncedIsReportedAsWell) {

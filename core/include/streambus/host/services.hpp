@@ -30,11 +30,17 @@ struct ServiceSettings {
 
 /// The value of one metric at one moment.
 struct MetricSample {
-  MetricKind kind;
+  MetricKind kind{};
   std::string name;
   std::string instance;  ///< "wal"; empty for the broker's own
   std::string help;
-  std::int64_t value;
+  std::int64_t value = 0;              ///< of a histogram: the sum
+  std::vector<std::uint64_t> buckets;  ///< of a histogram: observations in [2^(i-1), 2^i); [0]: of 0
+
+  /// Of a histogram: how many values were observed.
+  [[nodiscard]] std::uint64_t count() const noexcept;
+  /// Of a histogram: a bound that the share `quantile` of the observations lies below (0.99); 0 without any.
+  [[nodiscard]] std::int64_t quantile(double quantile) const noexcept;
 };
 
 /// The services of one process: log, metrics, clocks, buffer pool, workers. Makes the Host of each plugin instance.

@@ -9,6 +9,33 @@
 
 namespace streambus {
 
+/// A range of a file in memory, shared: what is stored to it reaches the file, and reads of the file see it at once.
+///
+/// Where the file below fails (it was truncated, its device answers EIO), an access does not end the process: the page reads
+/// as zeros from then on, what is stored to it is lost, and check() says so. Whoever hands out or believes bytes of a mapping
+/// calls check() after taking them. Thread-safe, except against close().
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  /// The bytes; constant, valid until close().
+  [[nodiscard]] virtual MutableBytes bytes() const noexcept = 0;
+  /// Returns when what was stored to [offset, offset + bytes) before the call is on the device, with the metadata needed to
+  /// read it. A failure is final for this mapping.
+  virtual Status sync(std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
+  /// Maps the pages of the range now instead of at the first access, for writing. Best effort.
+  virtual void populate(std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
+  /// ok, or io_error once an access met a page that the file could not give.
+  [[nodiscard]] virtual Status check() const noexcept = 0;
+  /// Unmaps and destroys the object. The file may be closed before.
+  virtual void close() noexcept = 0;
+
+ protected:
+  ~Mapping() = default;
+};
+
 /// An open file. Reads are thread-safe; writes to disjoint ranges too. All calls may block.
 /// Short transfers and EINTR are handled inside: a call does all or fails. Closed by release of its owner: close().
 class File {
@@ -33,6 +60,13 @@ class File {
   [[nodiscard]] virtual int descriptor() const noexcept = 0;
   /// Closes and destroys the object.
   virtual void close() noexcept = 0;
+  /// Maps [position, position + bytes), which must lie inside the file, for reading and writing. `position` is a multiple of
+  /// the page size. Errors: out_of_range, no_space (no memory, or as many mappings as the system allows), io_error,
+  /// unsupported.
+  virtual Status map(std::uint64_t position, std::uint64_t bytes, Mapping** out) noexcept {
+    (void)position, (void)bytes, (void)out;
+    return {ErrorCode::unsupported, "this file layer has no mappings"};
+  }
 
  protected:
   ~File() = default;

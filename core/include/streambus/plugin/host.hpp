@@ -17,7 +17,11 @@ enum class WorkClass : std::uint8_t {
   background,  ///< preparing, rolling, deleting, recovery, administrative calls
 };
 
-enum class MetricKind : std::uint8_t { counter, gauge };
+enum class MetricKind : std::uint8_t {
+  counter,    ///< add() only, never less
+  gauge,      ///< what is now
+  histogram,  ///< add() observes one value >= 0: count, sum and buckets of powers of two
+};
 
 /// One number that a plugin shows. Lock-free; valid as long as the host lives.
 class Metric {
@@ -66,7 +70,7 @@ class Host {
   [[nodiscard]] virtual bool log_enabled(LogLevel level) const noexcept = 0;
   /// One line, without the instance name (the host adds it).
   virtual void log(LogLevel level, std::string_view text) noexcept = 0;
-  /// Registers (or finds) a metric, named "<kind>_<what>_<unit>", for example "storage_fsync_total".
+  /// Registers (or finds) a metric, named "<kind>_<what>_<unit>", for example "storage_appends_total".
   [[nodiscard]] virtual Metric& metric(MetricKind kind, std::string_view name, std::string_view help) noexcept = 0;
   /// Monotonic clock in nanoseconds.
   [[nodiscard]] virtual std::int64_t monotonic_ns() noexcept = 0;

@@ -84,10 +84,26 @@ struct ReadResult {
   Pin* pin = nullptr;  ///< one reference for the caller, keeps every slice valid; null only where there is no slice
 };
 
+/// Gives whole batches in offset order, one run after the other.
+class BatchSource {
+ public:
+  BatchSource() = default;
+  BatchSource(const BatchSource&) = delete;
+  BatchSource& operator=(const BatchSource&) = delete;
+
+  /// The next run of whole batches, valid until the next call; empty at the end. An error ends what they were wanted for,
+  /// which then changes nothing and returns that error.
+  virtual Status next(Bytes* batches) noexcept = 0;
+
+ protected:
+  ~BatchSource() = default;
+};
+
 /// One partition's log.
 ///
-/// Threads: one mutating call (append, apply, delete_before, retain, close) at a time, the core sees to it; reads and
-/// state() from any thread at any time, also during a mutating call.
+/// Threads: one mutating call (append, apply, delete_before, retain, close) at a time, the core sees to it; reads,
+/// segment_end() and state() from any thread at any time, also during a mutating call. replace() runs beside appends and
+/// reads, never beside another replace(), delete_before(), retain() or close().
 /// Blocking: append returns within a millisecond or so (it may write to the page cache, never waits for the device).
 /// read may wait for the disk when data is cold. The others may block and are called on worker threads.
 /// After a failure with io_error or corrupt the partition is offline: later appends fail, reads of what is good go on.
@@ -109,6 +125,7 @@ class PartitionLog {
   /// All or nothing: visible to reads on return. Errors: invalid_argument (first below end), no_space, io_error, offline.
   virtual Status append(Bytes batches, Offset first, Offset next, TimestampMs max_timestamp, AppendResult* result) noexcept = 0;
 
+  /// Where no batch contains `from` (a gap), the first one behind it begins the result.
   /// Errors: out_of_range (from outside [start, end]; from == end gives an empty result), io_error, corrupt.
   virtual Status read(const ReadRequest& request, ReadResult* result) noexcept = 0;
 
@@ -127,6 +144,23 @@ class PartitionLog {
 
   /// Makes all that was appended durable, closes files and destroys the object. Slices handed out stay valid.
   virtual Status close() noexcept = 0;
+
+  /// The end of the segment that holds `from`, in [start, end): what replace() takes as one piece. kNoOffset where that is
+  /// the active one, still appended to. An engine without segments names the end of any batch about segment_bytes behind.
+  [[nodiscard]] virtual Offset segment_end(Offset from) noexcept {
+    (void)from;
+    return kNoOffset;
+  }
+
+  /// Puts other batches in the place of all those in [from, to): what compaction keeps of them, valid and in order, within
+  /// [from, to), perhaps none. `from` is the log's start or an end that segment_end() gave, `to` such an end beyond it.
+  /// Atomic: reads and recovery find the old ones or the new ones; on return the new ones are at least as durable as the old
+  /// ones were. Start and end stay; slices handed out stay valid. Blocks. Errors leave the old batches: invalid_argument (no
+  /// segment bounds, batches outside), no_space, io_error, unsupported, those of `batches`.
+  virtual Status replace(Offset from, Offset to, BatchSource& batches) noexcept {
+    (void)from, (void)to, (void)batches;
+    return {ErrorCode::unsupported, "this engine cannot replace batches"};
+  }
 
  protected:
   ~PartitionLog() = default;
@@ -171,6 +205,9 @@ class StorageEngine {
 
   /// All partitions are closed by now; marks the directory as cleanly shut down. May block.
   virtual Status stop() noexcept = 0;
+
+  /// True where PartitionLog::replace() works: topics with cleanup.policy=compact are refused on the others. Constant.
+  [[nodiscard]] virtual bool can_replace() const noexcept { return false; }
 };
 
 }  // namespace streambus
