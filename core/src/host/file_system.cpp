@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <system_error>
 
+#include "mapping.hpp"
 #include "streambus/host/services.hpp"
 
 namespace streambus {
@@ -102,6 +103,10 @@ class PosixFile final : public File {
   }
 
   int descriptor() const noexcept override { return fd_; }
+
+  Status map(std::uint64_t position, std::uint64_t bytes, Mapping** out) noexcept override {
+    return map_file(fd_, position, bytes, out);
+  }
 
   void close() noexcept override {
     ::close(fd_);
