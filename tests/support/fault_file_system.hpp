@@ -1,7 +1,8 @@
 #pragma once
 // A model of a file system for breaking storage engines: every operation can be counted, failed, torn or be the last one of
 // its process; a power cut leaves what was synced and any part of what was not. Contents live in memory files, so that
-// slices have real descriptors.
+// slices have real descriptors and mappings are real ones: what is stored to a mapping is found by comparison whenever it
+// matters which bytes changed.
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -34,22 +35,27 @@ enum class FileOperation : std::uint8_t {
   write,
   sync,
   size,
-  truncate
+  truncate,
+  reserve,
+  map,
+  populate,
+  access,  ///< of a mapping, counted by check(): a page fails, and the mapping with it
 };
-inline constexpr std::uint32_t kAnyOperation = UINT32_MAX;
 [[nodiscard]] constexpr std::uint32_t only(FileOperation operation) noexcept { return 1U << static_cast<unsigned>(operation); }
+/// Every call; accesses to mappings are none.
+inline constexpr std::uint32_t kAnyOperation = UINT32_MAX & ~only(FileOperation::access);
 /// What changes the disk: where a crash makes a difference.
 inline constexpr std::uint32_t kChanges =
     only(FileOperation::open) | only(FileOperation::create_directory) | only(FileOperation::sync_directory) |
     only(FileOperation::rename) | only(FileOperation::remove) | only(FileOperation::remove_directory) |
-    only(FileOperation::write) | only(FileOperation::sync) | only(FileOperation::truncate);
+    only(FileOperation::write) | only(FileOperation::sync) | only(FileOperation::truncate) | only(FileOperation::reserve);
 
 /// What goes wrong at the operation that is counted down to.
 struct FaultPlan {
   std::uint64_t at = 0;  ///< the how-manieth operation of `kinds` from now on; 0: none
   std::uint32_t kinds = kAnyOperation;
   int errno_value = EIO;
-  bool halt = false;                ///< no operation has any effect from then on: the process is dead
+  bool halt = false;                ///< nothing has any effect from then on, stores to mappings neither: the process is dead
   bool for_good = false;            ///< all later operations of the kinds fail as well
   std::uint32_t torn_permille = 0;  ///< of a write that fails, this part arrives
 };
@@ -67,6 +73,7 @@ class FaultFileSystem final : public FileSystem {
   // For the test.
   void plan(const FaultPlan& fault) {
     const std::lock_guard lock(mutex_);
+    thaw();
     fault_ = fault;
     counted_ = 0;
     fired_ = false;
@@ -96,12 +103,31 @@ class FaultFileSystem final : public FileSystem {
   void cut_power(PowerCut what, std::uint64_t seed) {
     const std::lock_guard lock(mutex_);
     std::mt19937_64 random(seed);
+    thaw();
     cut(*root_, what, random);
   }
   /// Handles that are open now.
   [[nodiscard]] int open_files() {
     const std::lock_guard lock(mutex_);
     return open_files_;
+  }
+  /// Mappings that are open now.
+  [[nodiscard]] int mappings() {
+    const std::lock_guard lock(mutex_);
+    return static_cast<int>(mappings_.size());
+  }
+  /// At most so many mappings at a time; more are refused with no_space.
+  void set_mappings_max(std::size_t mappings) {
+    const std::lock_guard lock(mutex_);
+    mappings_max_ = mappings;
+  }
+  /// As the device of a mapped file fails: the pages of the range read as zeros in every mapping of it, which says so.
+  void fail_pages(const std::string& path, std::uint64_t position, std::uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const std::shared_ptr<Inode> inode = file_at(path);
+    for (OpenMapping* const mapping : mappings_) {
+      if (mapping->inode() == inode) mapping->fail_pages(position, bytes);
+    }
   }
   /// The bytes of a file; the test fails where there is none.
   [[nodiscard]] std::vector<std::byte> content(const std::string& path) {
@@ -228,6 +254,7 @@ class FaultFileSystem final : public FileSystem {
  private:
   static constexpr std::uint64_t kSector = 512;
   static constexpr std::uint64_t kSectorsOfPage = 8;
+  static constexpr std::uint64_t kPage = kSector * kSectorsOfPage;
 
   struct Inode {
     Inode() : fd(::memfd_create("streambus-test", MFD_CLOEXEC)) {
@@ -261,19 +288,55 @@ class FaultFileSystem final : public FileSystem {
       const std::vector<std::byte> bytes = sector_now(sector);
       std::memcpy(durable.data() + sector * kSector, bytes.data(), kSector);
     }
-    /// All that is there now is on the device.
-    void settle() {
-      for (const std::uint64_t sector : dirty) keep(sector);
-      dirty.clear();
+    [[nodiscard]] std::vector<std::byte> now() const {
+      std::vector<std::byte> bytes(static_cast<std::size_t>(size()));
+      (void)!::pread(fd, bytes.data(), bytes.size(), 0);
+      return bytes;
+    }
+    /// Finds what was stored to mappings since the last time.
+    void gather() {
+      if (mapped == 0) return;
+      std::vector<std::byte> bytes = now();
+      seen.resize(bytes.size());
+      for (std::size_t at = 0; at < bytes.size(); at += kSector) {
+        if (std::memcmp(bytes.data() + at, seen.data() + at, std::min<std::size_t>(kSector, bytes.size() - at)) != 0)
+          dirty.insert(at / kSector);
+      }
+      seen = std::move(bytes);
+    }
+    /// All that is there now is on the device; of the contents, those of [position, position + bytes), whole pages.
+    void settle(std::uint64_t position = 0, std::uint64_t bytes = UINT64_MAX) {
+      gather();
+      for_dirty(position, bytes, [this](std::uint64_t sector) { keep(sector); });
       durable_size = size();
       durable.resize(std::max<std::size_t>(durable.size(), durable_size));
       std::fill(durable.begin() + static_cast<std::ptrdiff_t>(durable_size), durable.end(), std::byte{0});
     }
 
+    /// As Linux does where a sync fails: what could not be written counts as clean from then on, and is lost with the power.
+    void forget(std::uint64_t position = 0, std::uint64_t bytes = UINT64_MAX) {
+      gather();
+      for_dirty(position, bytes, [](std::uint64_t) {});
+    }
+    template <class Function>
+    void for_dirty(std::uint64_t position, std::uint64_t bytes, Function&& function) {
+      const std::uint64_t first = position / kPage * kSectorsOfPage;
+      const std::uint64_t last = bytes == UINT64_MAX ? bytes : (position + bytes + kPage - 1) / kPage * kSectorsOfPage;
+      const auto begin = dirty.lower_bound(first);
+      const auto end = dirty.lower_bound(last);
+      for (auto sector = begin; sector != end; ++sector) function(*sector);
+      dirty.erase(begin, end);
+    }
+
     const int fd;
     std::vector<std::byte> durable;  ///< whole sectors, zeros behind durable_size
     std::uint64_t durable_size = 0;
+    std::uint64_t reserved = 0;     ///< bytes that have room on the device, also behind the end
     std::set<std::uint64_t> dirty;  ///< sectors written since the last sync
+    int mapped = 0;                 ///< mappings of the file that are open
+    std::vector<std::byte> seen;    ///< while it is mapped: its contents when they were last looked at
+    std::vector<std::byte> frozen;  ///< its contents when the process died
+    bool is_frozen = false;
   };
   struct Directory;
   struct Entry {
@@ -322,8 +385,7 @@ class FaultFileSystem final : public FileSystem {
     Status sync() noexcept override {
       const std::lock_guard lock(files_.mutex_);
       if (const Status status = files_.operation(FileOperation::sync, path_); !status.ok()) {
-        // As Linux does: what could not be written counts as clean from then on, and is lost with the power.
-        if (!files_.halted_) inode_->dirty.clear();
+        if (!files_.halted_) inode_->forget();
         return status;
       }
       if (!files_.skip_syncs_) inode_->settle();
@@ -339,10 +401,29 @@ class FaultFileSystem final : public FileSystem {
       const std::lock_guard lock(files_.mutex_);
       STREAMBUS_TRY_STATUS(files_.operation(FileOperation::truncate, path_));
       inode_->resize(bytes);
+      inode_->reserved = std::min(inode_->reserved, bytes);
       return {};
     }
     Status start_writeback(std::uint64_t, std::uint64_t) noexcept override { return {}; }
-    Status reserve(std::uint64_t) noexcept override { return {}; }
+    Status reserve(std::uint64_t bytes) noexcept override {
+      const std::lock_guard lock(files_.mutex_);
+      STREAMBUS_TRY_STATUS(files_.operation(FileOperation::reserve, path_));
+      const std::uint64_t has = std::max(inode_->reserved, inode_->size());
+      if (bytes > has && files_.used(*files_.root_) + (bytes - has) > files_.capacity_) return errno_status(path_, ENOSPC);
+      inode_->reserved = std::max(inode_->reserved, bytes);
+      return {};
+    }
+    Status map(std::uint64_t position, std::uint64_t bytes, Mapping** out) noexcept override {
+      const std::lock_guard lock(files_.mutex_);
+      *out = nullptr;
+      STREAMBUS_TRY_STATUS(files_.operation(FileOperation::map, path_));
+      if (position % kPage != 0) return {ErrorCode::invalid_argument, "map: no multiple of the page size"};
+      const std::uint64_t size = inode_->size();
+      if (bytes == 0 || position > size || bytes > size - position) return {ErrorCode::out_of_range, "map: not in the file"};
+      if (files_.mappings_.size() >= files_.mappings_max_) return {ErrorCode::no_space, "map: too many mappings"};
+      *out = new OpenMapping(files_, inode_, path_, position, bytes);
+      return {};
+    }
     [[nodiscard]] int descriptor() const noexcept override { return inode_->fd; }
     void close() noexcept override {
       {
@@ -359,6 +440,93 @@ class FaultFileSystem final : public FileSystem {
     const std::string path_;
   };
 
+  class OpenMapping final : public Mapping {
+   public:
+    /// Under the mutex, as fail_pages() and inode().
+    OpenMapping(FaultFileSystem& files, std::shared_ptr<Inode> inode, std::string path, std::uint64_t position,
+                std::uint64_t bytes)
+        : files_(files), inode_(std::move(inode)), path_(std::move(path)), position_(position), bytes_(bytes) {
+      void* const data = ::mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, inode_->fd,
+                                static_cast<off_t>(position));
+      if (data == MAP_FAILED) std::abort();
+      data_ = static_cast<std::byte*>(data);
+      if (inode_->mapped++ == 0) inode_->seen = inode_->now();
+      files_.mappings_.push_back(this);
+    }
+
+    [[nodiscard]] MutableBytes bytes() const noexcept override { return {data_, static_cast<std::size_t>(bytes_)}; }
+    Status sync(std::uint64_t offset, std::uint64_t bytes) noexcept override {
+      const std::lock_guard lock(files_.mutex_);
+      if (offset > bytes_ || bytes > bytes_ - offset) return {ErrorCode::out_of_range, "sync: beyond the mapping"};
+      if (failed_) return errno_status(path_, EIO);
+      if (const Status status = files_.operation(FileOperation::sync, path_); !status.ok()) {
+        if (!files_.halted_) inode_->forget(position_ + offset, bytes);
+        return status;
+      }
+      if (!files_.skip_syncs_) inode_->settle(position_ + offset, bytes);
+      return {};
+    }
+    void populate(std::uint64_t, std::uint64_t) noexcept override {
+      const std::lock_guard lock(files_.mutex_);
+      (void)files_.operation(FileOperation::populate, path_);
+    }
+    [[nodiscard]] Status check() const noexcept override {
+      const std::lock_guard lock(files_.mutex_);
+      if (!failed_ && files_.operation(FileOperation::access, path_).ok()) return {};
+      failed_ = true;
+      return errno_status(path_, EIO);
+    }
+    void close() noexcept override {
+      {
+        const std::lock_guard lock(files_.mutex_);
+        inode_->gather();
+        --inode_->mapped;
+        std::erase(files_.mappings_, this);
+        ::munmap(data_, static_cast<std::size_t>(bytes_));
+      }
+      delete this;
+    }
+
+    [[nodiscard]] const std::shared_ptr<Inode>& inode() const noexcept { return inode_; }
+    void fail_pages(std::uint64_t position, std::uint64_t bytes) noexcept {
+      for (std::uint64_t page = 0; page < bytes_; page += kPage) {
+        if (position_ + page + kPage <= position || position_ + page >= position + bytes) continue;
+        if (::mmap(data_ + page, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+          std::abort();
+        failed_ = true;
+      }
+    }
+
+   private:
+    ~OpenMapping() = default;
+    FaultFileSystem& files_;
+    const std::shared_ptr<Inode> inode_;
+    const std::string path_;
+    const std::uint64_t position_;
+    const std::uint64_t bytes_;
+    std::byte* data_ = nullptr;
+    mutable bool failed_ = false;
+  };
+
+  /// The process died: what is stored to its mappings from now on never was. Under the mutex.
+  void freeze() {
+    for (OpenMapping* const mapping : mappings_) {
+      Inode& inode = *mapping->inode();
+      if (std::exchange(inode.is_frozen, true)) continue;
+      inode.gather();
+      inode.frozen = inode.seen;
+      frozen_.push_back(mapping->inode());
+    }
+  }
+  void thaw() {
+    for (const std::shared_ptr<Inode>& inode : frozen_) {
+      if (::pwrite(inode->fd, inode->frozen.data(), inode->frozen.size(), 0) < 0) std::abort();
+      inode->seen = std::move(inode->frozen);
+      inode->is_frozen = false;
+    }
+    frozen_.clear();
+  }
+
   /// Counts an operation and says how it ends. Under the mutex.
   Status operation(FileOperation kind, std::string_view path) {
     torn_ = false;
@@ -367,7 +535,10 @@ class FaultFileSystem final : public FileSystem {
     ++counted_;
     if (fault_.at == 0 || (counted_ != fault_.at && !(fault_.for_good && fired_))) return {};
     fired_ = true;
-    halted_ = fault_.halt;
+    if (fault_.halt) {
+      halted_ = true;
+      freeze();
+    }
     torn_ = fault_.torn_permille > 0;
     return errno_status(path, fault_.errno_value);
   }
@@ -405,7 +576,7 @@ class FaultFileSystem final : public FileSystem {
   static std::uint64_t used(const Directory& directory) {
     std::uint64_t bytes = 0;
     for (const auto& [name, entry] : directory.now)
-      bytes += entry.file != nullptr ? entry.file->size() : used(*entry.directory);
+      bytes += entry.file != nullptr ? std::max(entry.file->size(), entry.file->reserved) : used(*entry.directory);
     return bytes;
   }
   static void collect(const Directory& directory, const std::string& prefix, std::vector<std::string>& all) {
@@ -439,6 +610,7 @@ class FaultFileSystem final : public FileSystem {
     }
   }
   static void cut(Inode& inode, PowerCut what, std::mt19937_64& random) {
+    inode.gather();
     std::uint64_t size = inode.durable_size;
     if (what == PowerCut::any) {
       const std::uint64_t now = inode.size();
@@ -471,6 +643,9 @@ class FaultFileSystem final : public FileSystem {
   bool torn_ = false;
   bool skip_syncs_ = false;
   int open_files_ = 0;
+  std::vector<OpenMapping*> mappings_;
+  std::size_t mappings_max_ = SIZE_MAX;
+  std::vector<std::shared_ptr<Inode>> frozen_;  ///< of the process that died
   std::uint64_t capacity_ = UINT64_MAX / 2;
 };
 
