@@ -1,0 +1,189 @@
+#pragma once
+// Walking the batches of a segment file.
+
+#include <algorithm>
+#include <vector>
+
+#include "storage-common/segment_index.hpp"
+#include "storage-common/text.hpp"
+#include "streambus/base/crc32c.hpp"
+#include "streambus/base/record_batch.hpp"
+#include "streambus/plugin/files.hpp"
+
+namespace streambus::storage_common {
+
+/// The part of a batch that its own checksum does not cover, and the checksum itself: base offset to CRC.
+inline constexpr std::size_t kFrameBytes = 21;
+
+/// What batches add up to.
+struct Frames {
+  Offset end;
+  std::uint32_t frame_crc = 0;
+  std::uint32_t batch_count = 0;
+  TimestampMs max_timestamp = kNoTimestamp;
+};
+
+/// Checks that `batches` are whole batches with the offsets first..next, rising, and adds them up on top of `frames`.
+/// Errors: invalid_argument.
+[[nodiscard]] Status walk_batches(Bytes batches, Offset first, Offset next, Frames* frames) noexcept;
+
+/// Why a scan ended.
+enum class ScanEnd : std::uint8_t {
+  file_end,  ///< exactly behind a batch
+  zeros,     ///< at a header of zeros: the unused, zero-filled tail
+  invalid,   ///< at bytes that are no valid batch
+};
+
+struct ScanResult {
+  Frames frames;
+  std::uint64_t bytes = 0;  ///< of valid batches
+  std::uint64_t file_bytes = 0;
+  ScanEnd reason = ScanEnd::file_end;
+  Status problem;  ///< with `invalid`: what was expected and found
+  SegmentIndex index;
+  std::uint32_t frame_crc_at_mark = 0;  ///< at `mark_position`
+  bool mark_reached = false;            ///< a batch boundary lies at `mark_position`
+};
+
+/// Reads a segment from its beginning, checking structure, checksum and order of every batch, up to `bytes_max` or the
+/// first that does not hold. Errors: those of reading; damage is not an error but a result.
+[[nodiscard]] Status scan_segment(File& file, Offset base, std::uint64_t bytes_max, std::uint64_t mark_position,
+                                  ScanResult* out);
+
+namespace scan_detail {
+
+inline constexpr std::size_t kChunkBytes = std::size_t{1} << 20;
+inline constexpr std::size_t kCrcStart = 21;
+
+inline bool all_zero(Bytes bytes) noexcept {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+/// A window over the file that moves forward.
+class Window {
+ public:
+  Window(File& file, std::uint64_t end) : file_(file), end_(end), buffer_(kChunkBytes) {}
+
+  /// Makes min(bytes, what is left) bytes from `position` on available.
+  Status view(std::uint64_t position, std::size_t bytes, Bytes* out) {
+    bytes = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, end_ - position));
+    if (position < from_ || position + bytes > from_ + filled_) {
+      if (buffer_.size() < bytes) buffer_.resize(bytes);
+      const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), end_ - position));
+      from_ = position;
+      STREAMBUS_TRY_STATUS(file_.read_at(position, MutableBytes(buffer_).first(wanted), &filled_));
+    }
+    *out = Bytes(buffer_).subspan(static_cast<std::size_t>(position - from_),
+                                  std::min(bytes, filled_ - static_cast<std::size_t>(position - from_)));
+    return {};
+  }
+
+ private:
+  File& file_;
+  const std::uint64_t end_;
+  std::vector<std::byte> buffer_;
+  std::uint64_t from_ = 0;
+  std::size_t filled_ = 0;
+};
+
+/// The size of the batch whose header is `header`, from the header alone: a torn or random length is not read.
+inline Status frame_header(Bytes header, std::uint64_t left, std::size_t* bytes) noexcept {
+  if (header.size() < kBatchHeaderBytes) return frame_batch(header, bytes);
+  const BatchHeader view(header.data());
+  if (view.magic() != 2 || view.length_field() < 0) return frame_batch(header, bytes);
+  if (view.total_bytes() > left) {
+    return status_of(ErrorCode::corrupt, "batch of %zu bytes, the file has %llu", view.total_bytes(),
+                     static_cast<unsigned long long>(left));
+  }
+  *bytes = view.total_bytes();
+  return {};
+}
+
+/// Structure, order and checksum of the batch at the start of `batch`.
+inline Status check(Bytes batch, Offset expected) noexcept {
+  const BatchHeader header(batch.data());
+  if (header.base_offset() < expected) {
+    return status_of(ErrorCode::corrupt, "base offset: expected at least %lld, found %lld",
+                     static_cast<long long>(expected.value), static_cast<long long>(header.base_offset().value));
+  }
+  if (header.last_offset_delta() < 0)
+    return status_of(ErrorCode::corrupt, "last offset delta: found %d", header.last_offset_delta());
+  const std::uint32_t crc = crc32c(batch.subspan(kCrcStart));
+  if (crc != header.crc()) return status_of(ErrorCode::corrupt, "batch checksum: expected %08x, found %08x", header.crc(), crc);
+  return {};
+}
+
+inline void add_frame(const std::byte* batch, Frames* frames) noexcept {
+  const BatchHeader header(batch);
+  frames->frame_crc = crc32c_extend(frames->frame_crc, {batch, kFrameBytes});
+  frames->end = header.next_offset();
+  frames->max_timestamp = std::max(frames->max_timestamp, header.max_timestamp());
+  ++frames->batch_count;
+}
+
+}  // namespace scan_detail
+
+inline Status walk_batches(Bytes batches, Offset first, Offset next, Frames* frames) noexcept {
+  Offset expected = first;
+  bool at_first = true;
+  while (!batches.empty()) {
+    std::size_t bytes = 0;
+    if (!frame_batch(batches, &bytes).ok())
+      return {ErrorCode::invalid_argument, "append: expected whole record batches of magic 2"};
+    const BatchHeader header(batches.data());
+    if (at_first ? header.base_offset() != first : header.base_offset() < expected) {
+      return status_of(ErrorCode::invalid_argument, "append: base offset expected %lld, found %lld",
+                       static_cast<long long>(expected.value), static_cast<long long>(header.base_offset().value));
+    }
+    if (header.last_offset_delta() < 0) return {ErrorCode::invalid_argument, "append: negative last offset delta"};
+    scan_detail::add_frame(batches.data(), frames);
+    expected = header.next_offset();
+    at_first = false;
+    batches = batches.subspan(bytes);
+  }
+  if (at_first || expected != next) {
+    return status_of(ErrorCode::invalid_argument, "append: the batches end at offset %lld, the caller says %lld",
+                     static_cast<long long>(expected.value), static_cast<long long>(next.value));
+  }
+  return {};
+}
+
+inline Status scan_segment(File& file, Offset base, std::uint64_t bytes_max, std::uint64_t mark_position, ScanResult* out) {
+  out->frames = {.end = base};
+  out->index = SegmentIndex(base);
+  out->mark_reached = mark_position == 0;
+  STREAMBUS_TRY_STATUS(file.size(&out->file_bytes));
+  const std::uint64_t end = std::min(bytes_max, out->file_bytes);
+  scan_detail::Window window(file, end);
+  while (out->bytes < end) {
+    Bytes view;
+    STREAMBUS_TRY_STATUS(window.view(out->bytes, kBatchHeaderBytes, &view));
+    if (scan_detail::all_zero(view)) {
+      out->reason = ScanEnd::zeros;
+      return {};
+    }
+    std::size_t bytes = 0;
+    out->problem = scan_detail::frame_header(view, end - out->bytes, &bytes);
+    if (out->problem.ok()) {
+      STREAMBUS_TRY_STATUS(window.view(out->bytes, bytes, &view));
+      out->problem = frame_batch(view, &bytes);
+    }
+    if (out->problem.ok()) out->problem = scan_detail::check(view.first(bytes), out->frames.end);
+    if (!out->problem.ok()) {
+      out->reason = ScanEnd::invalid;
+      return {};
+    }
+    if (out->index.wants(out->bytes))
+      out->index.add(BatchHeader(view.data()).base_offset(), out->bytes, out->frames.max_timestamp);
+    scan_detail::add_frame(view.data(), &out->frames);
+    out->bytes += bytes;
+    if (out->bytes == mark_position) {
+      out->mark_reached = true;
+      out->frame_crc_at_mark = out->frames.frame_crc;
+    }
+  }
+  out->reason = ScanEnd::file_end;
+  return {};
+}
+
+}  // namespace streambus::storage_common
