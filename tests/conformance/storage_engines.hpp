@@ -12,6 +12,7 @@
 #include "storage_batches.hpp"
 
 extern "C" const streambus::PluginDescriptor streambus_plugin_storage_wal;
+extern "C" const streambus::PluginDescriptor streambus_plugin_storage_mmap;
 extern "C" const streambus::PluginDescriptor streambus_plugin_storage_memory;
 
 namespace streambus::test {
@@ -26,6 +27,14 @@ namespace streambus::test {
       {"wal_fsync_batch_growing",
        &streambus_plugin_storage_wal,
        {{"durability", "fsync-batch"}, {"zero_ahead", "0"}, {"verify_on_read", "true"}}},
+      {"mmap_pagecache", &streambus_plugin_storage_mmap, {{"durability", "pagecache"}, {"windows_max", "4"}}},
+      {"mmap_fsync_interval",
+       &streambus_plugin_storage_mmap,
+       {{"durability", "fsync-interval"}, {"interval", "1ms"}, {"windows_max", "4"}}},
+      {"mmap_fsync_batch", &streambus_plugin_storage_mmap, {{"durability", "fsync-batch"}, {"windows_max", "4"}}},
+      {"mmap_fsync_batch_reserving",
+       &streambus_plugin_storage_mmap,
+       {{"durability", "fsync-batch"}, {"zero_fill", "0"}, {"window_bytes", "4KiB"}, {"verify_on_read", "true"}}},
       {"memory_reject", &streambus_plugin_storage_memory, {{"capacity", "16MiB"}, {"when_full", "reject"}}, false, true},
       {"memory_evict", &streambus_plugin_storage_memory, {{"capacity", "16MiB"}, {"when_full", "evict"}}, false, true},
   };
