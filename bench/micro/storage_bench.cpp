@@ -4,7 +4,9 @@
 // storage/ENGINE/1KiB   appends of single batches of 1 KB
 //
 // One iteration is a burst of appends, then a burst of the bare loop. ENGINE: wal_pagecache and memory, against write();
-// wal_fsync_batch, whose burst ends when all of it is durable, against write() with one fdatasync at the end. Counters:
+// wal_fsync_batch, whose burst ends when all of it is durable, against write() with one fdatasync at the end; mmap_pagecache
+// and mmap_fsync_batch against memcpy() into a mapping of a file that grows likewise and was prepared outside of the measured
+// time, the latter with one msync of the burst at the end. Counters:
 //   appends_per_second
 //   ratio      bytes per second of the engine over those of the bare loop, median of the bursts
 //   p50_us, p99_us  of a single append call
@@ -14,6 +16,7 @@
 
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -109,18 +112,27 @@ struct Shape {
   int appends;  ///< per burst
 };
 
+/// What the engine is compared with.
+class Bare {
+ public:
+  Bare() = default;
+  Bare(const Bare&) = delete;
+  Bare& operator=(const Bare&) = delete;
+  virtual ~Bare() = default;
+  /// Seconds for a burst.
+  virtual double burst(Bytes batch, int count) = 0;
+};
+
 /// The bare loop: the same bytes into a file that grows likewise.
-class BareLoop {
+class BareLoop final : public Bare {
  public:
   BareLoop(const std::filesystem::path& directory, bool sync) : sync_(sync) {
     fd_ = ::open((directory / "bare").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd_ < 0) std::abort();
   }
-  BareLoop(const BareLoop&) = delete;
-  BareLoop& operator=(const BareLoop&) = delete;
-  ~BareLoop() { ::close(fd_); }
+  ~BareLoop() override { ::close(fd_); }
 
-  double burst(Bytes batch, int count) {
+  double burst(Bytes batch, int count) override {
     if (written_ > (std::uint64_t{256} << 20)) {
       if (::ftruncate(fd_, 0) != 0 || ::lseek(fd_, 0, SEEK_SET) != 0) std::abort();
       written_ = 0;
@@ -138,6 +150,41 @@ class BareLoop {
   const bool sync_;
   int fd_;
   std::uint64_t written_ = 0;
+};
+
+/// The bare loop of mapped files: room reserved for a burst, mapped, populated, and the same bytes copied into it.
+class BareMapping final : public Bare {
+ public:
+  BareMapping(const std::filesystem::path& directory, bool sync) : sync_(sync) {
+    fd_ = ::open((directory / "bare").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd_ < 0) std::abort();
+  }
+  ~BareMapping() override { ::close(fd_); }
+
+  double burst(Bytes batch, int count) override {
+    const std::size_t bytes = batch.size() * static_cast<std::size_t>(count);
+    if (end_ > (std::uint64_t{256} << 20)) {
+      if (::ftruncate(fd_, 0) != 0) std::abort();
+      end_ = 0;
+    }
+    const Clock::time_point start = Clock::now();
+    if (::fallocate(fd_, 0, static_cast<off_t>(end_), static_cast<off_t>(bytes)) != 0) std::abort();
+    void* const mapping = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, static_cast<off_t>(end_));
+    if (mapping == MAP_FAILED) std::abort();
+    auto* const pages = static_cast<std::byte*>(mapping);
+    (void)::madvise(mapping, bytes, MADV_POPULATE_WRITE);  // without it the copy meets the pages one by one
+    for (int i = 0; i < count; ++i) std::memcpy(pages + batch.size() * static_cast<std::size_t>(i), batch.data(), batch.size());
+    if (sync_ && ::msync(mapping, bytes, MS_SYNC) != 0) std::abort();
+    const double elapsed = seconds_since(start);
+    ::munmap(mapping, bytes);
+    end_ += bytes;
+    return elapsed;
+  }
+
+ private:
+  const bool sync_;
+  int fd_;
+  std::uint64_t end_ = 0;
 };
 
 /// An engine with one open partition, through the real host services.
@@ -208,17 +255,22 @@ class Engine {
 };
 
 void append(benchmark::State& state, const std::string& plugin, std::vector<std::pair<std::string, std::string>> options,
-            bool sync, Shape shape) {
+            bool sync, bool mapped, Shape shape) {
   try {
     const ScratchDirectory directory;
     Engine engine(plugin, options, directory.path() / "data");
-    BareLoop bare(directory.path(), sync);
+    std::unique_ptr<Bare> bare;
+    if (mapped) {
+      bare = std::make_unique<BareMapping>(directory.path(), sync);
+    } else {
+      bare = std::make_unique<BareLoop>(directory.path(), sync);
+    }
     std::vector<std::byte> batch = batch_of(shape.batch_bytes, shape.records);
     std::vector<float> latencies_us;
     std::vector<double> ratios;
     latencies_us.reserve(static_cast<std::size_t>(shape.appends) * (state.max_iterations + 2));
     (void)engine.burst(batch, shape, latencies_us);  // the first segment, the first chunks
-    (void)bare.burst(batch, shape.appends);
+    (void)bare->burst(batch, shape.appends);
     latencies_us.clear();
     std::uint64_t allocated = 0;
     const std::uint64_t reports_before = engine.reports();
@@ -226,7 +278,7 @@ void append(benchmark::State& state, const std::string& plugin, std::vector<std:
       const std::uint64_t allocations_before = allocations();
       const double engine_seconds = engine.burst(batch, shape, latencies_us);
       allocated += allocations() - allocations_before;
-      const double bare_seconds = bare.burst(batch, shape.appends);
+      const double bare_seconds = bare->burst(batch, shape.appends);
       ratios.push_back(bare_seconds / engine_seconds);
       state.SetIterationTime(engine_seconds);
     }
@@ -250,17 +302,21 @@ const int registered = [] {
     const char* plugin;
     std::vector<std::pair<std::string, std::string>> options;
     bool sync;
+    bool mapped = false;  ///< compared with a bare mapping, not with write()
   };
   const std::vector<Case> cases = {
       {"wal_pagecache", "storage-wal", {{"durability", "pagecache"}}, false},
       {"wal_fsync_batch", "storage-wal", {{"durability", "fsync-batch"}}, true},
+      {"mmap_pagecache", "storage-mmap", {{"durability", "pagecache"}}, false, true},
+      {"mmap_fsync_batch", "storage-mmap", {{"durability", "fsync-batch"}}, true, true},
       {"memory", "storage-memory", {{"capacity", "256MiB"}, {"when_full", "evict"}}, false},
   };
   for (const Case& one : cases) {
     for (const auto& [name, shape] : {std::pair{"64KiB", Shape{65536, 64, 512}}, std::pair{"1KiB", Shape{1024, 1, 8192}}}) {
-      benchmark::RegisterBenchmark(
-          (std::string("storage/") + one.name + "/" + name).c_str(),
-          [one, shape = shape](benchmark::State& state) { append(state, one.plugin, one.options, one.sync, shape); })
+      benchmark::RegisterBenchmark((std::string("storage/") + one.name + "/" + name).c_str(),
+                                   [one, shape = shape](benchmark::State& state) {
+                                     append(state, one.plugin, one.options, one.sync, one.mapped, shape);
+                                   })
           ->UseManualTime()
           ->Iterations(24)
           ->Unit(benchmark::kMillisecond);

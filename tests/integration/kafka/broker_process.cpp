@@ -43,13 +43,14 @@ std::uint16_t free_port() {
 
 BrokerProcess::BrokerProcess(const Setup& setup) : port_(free_port()) {
   const std::uint16_t advertised = setup.advertised_port == 0 ? port_ : setup.advertised_port;
+  const char* const storage = std::getenv("STREAMBUS_STORAGE");
   std::ofstream config(directory_ / "broker.toml");
   config << "[broker]\ndata_dir = \"" << (directory_ / "data").string() << "\"\n"
          << "[listener.main]\ntransport = \"tcp\"\naddress = \"" << address() << "\"\n"
          << "advertised = \"127.0.0.1:" << advertised << "\"\n"
-         << "[storage.wal]\nplugin = \"storage-wal\"\n"
+         << "[storage.kept]\nplugin = \"" << (storage != nullptr ? storage : "storage-wal") << "\"\n"
          << "[codec.lz4]\nplugin = \"codec-lz4\"\n[codec.zstd]\nplugin = \"codec-zstd\"\n"
-         << "[topic_defaults]\nstorage = \"wal\"\npartitions = 1\n"
+         << "[topic_defaults]\nstorage = \"kept\"\npartitions = 1\n"
          << setup.more;
 }
 

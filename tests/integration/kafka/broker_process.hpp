@@ -13,7 +13,8 @@ namespace streambus::test {
 [[nodiscard]] std::uint16_t free_port();
 
 /// The built streambusd, or what STREAMBUS_PROGRAM in the environment names beside it, as a child, with a data directory of its
-/// own and all settings at their defaults unless said otherwise. Failures to start are failures of the test. One thread.
+/// own and all settings at their defaults unless said otherwise; STREAMBUS_STORAGE names another storage plugin than
+/// storage-wal. Failures to start are failures of the test. One thread.
 class BrokerProcess {
  public:
   struct Setup {

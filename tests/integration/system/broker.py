@@ -1,4 +1,7 @@
-"""Starts and stops a real streambusd for tests; everything below a temporary directory of its own."""
+"""Starts and stops a real streambusd for tests; everything below a temporary directory of its own.
+
+STREAMBUS_STORAGE names the plugin behind the storage that topics have, if it is not storage-wal.
+"""
 import os, pathlib, shutil, signal, socket, subprocess, tempfile, time
 
 BUILD = pathlib.Path(os.environ["STREAMBUS_BUILD_DIR"])
@@ -11,7 +14,7 @@ data_dir = "{data}"
 transport = "tcp"
 address = "127.0.0.1:{port}"
 [storage.wal]
-plugin = "storage-wal"
+plugin = "{storage}"
 [storage.scratch]
 plugin = "storage-memory"
 [codec.lz4]
@@ -48,7 +51,7 @@ class Broker:
 
     def command(self):
         config = self.root / "streambus.toml"
-        config.write_text(CONFIG.format(data=self.data, port=self.port))
+        config.write_text(CONFIG.format(data=self.data, port=self.port, storage=os.environ.get("STREAMBUS_STORAGE", "storage-wal")))
         return [str(self.program), "--config", str(config)] + [a for o in self.overrides for a in ("--set", o)]
 
     def start(self, seconds=60):
