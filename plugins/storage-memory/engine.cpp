@@ -57,7 +57,8 @@ Status MemoryEngine::list(PartitionVisitor& visitor) noexcept {
   return {};
 }
 
-Status MemoryEngine::acquire(std::size_t wanted, std::size_t needed, Ref<Chunk>* out) {
+Status MemoryEngine::acquire(std::size_t wanted, std::size_t needed, bool may_evict, Ref<Chunk>* out) {
+  const bool evicts = evicts_ && may_evict;
   if (ChunkPool::chunk_bytes(needed) > pool_->capacity()) {
     char text[120];
     std::snprintf(text, sizeof text, "a batch of %zu bytes is larger than the capacity of %llu", needed,
@@ -66,9 +67,9 @@ Status MemoryEngine::acquire(std::size_t wanted, std::size_t needed, Ref<Chunk>*
   }
   // Near the bound a small chunk may fit where a large one does not.
   Ref<Chunk> chunk = pool_->acquire(std::max(wanted, needed));
-  if (!chunk && wanted > needed && !evicts_) chunk = pool_->acquire(needed);
-  while (!chunk && evicts_ && evict_oldest()) chunk = pool_->acquire(std::max(wanted, needed));
-  if (!chunk && evicts_) chunk = pool_->acquire(needed);
+  if (!chunk && wanted > needed && !evicts) chunk = pool_->acquire(needed);
+  while (!chunk && evicts && evict_oldest()) chunk = pool_->acquire(std::max(wanted, needed));
+  if (!chunk && evicts) chunk = pool_->acquire(needed);
   if (!chunk) {
     metrics_.rejected.add(1);
     return {ErrorCode::no_space, evicts_ ? "capacity used up by data that readers hold"

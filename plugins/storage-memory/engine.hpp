@@ -37,13 +37,14 @@ class MemoryEngine final : public StorageEngine {
   /// The open partitions: there are no others.
   Status list(PartitionVisitor& visitor) noexcept override;
   Status stop() noexcept override { return {}; }
+  [[nodiscard]] bool can_replace() const noexcept override { return true; }
 
   // For the logs.
   [[nodiscard]] Host& host() noexcept { return host_; }
   [[nodiscard]] MemoryMetrics& metrics() noexcept { return metrics_; }
   /// A chunk for a batch of `needed` bytes, `wanted` if there is room for so many; makes room by evicting where the option
-  /// says so. Called without any log's mutex. Errors: no_space, too_large (larger than the whole capacity).
-  [[nodiscard]] Status acquire(std::size_t wanted, std::size_t needed, Ref<Chunk>* out);
+  /// says so and `may_evict`. Called without any log's mutex. Errors: no_space, too_large (larger than the whole capacity).
+  [[nodiscard]] Status acquire(std::size_t wanted, std::size_t needed, bool may_evict, Ref<Chunk>* out);
   void forget(MemoryLog& log) noexcept;
 
  private:

@@ -77,9 +77,9 @@ Status MemoryLog::append(Bytes batches, Offset first, Offset next, TimestampMs, 
 }
 
 /// Small partitions take small chunks.
-std::size_t MemoryLog::wanted_chunk_bytes() const noexcept {
+std::size_t MemoryLog::wanted_chunk_bytes(std::uint64_t stored_bytes) noexcept {
   std::size_t tier = 0;
-  while (tier + 1 < ChunkPool::kTiers && bytes_ >= 4 * ChunkPool::kTierBytes[tier]) ++tier;
+  while (tier + 1 < ChunkPool::kTiers && stored_bytes >= 4 * ChunkPool::kTierBytes[tier]) ++tier;
   return ChunkPool::kTierBytes[tier];
 }
 
@@ -101,11 +101,11 @@ Status MemoryLog::append_batches(Bytes batches, Offset first, Offset next) {
   {
     const std::lock_guard lock(mutex_);
     take_last();
-    wanted = wanted_chunk_bytes();
+    wanted = wanted_chunk_bytes(bytes_);
   }
   if (chunk == nullptr) {
     Ref<Chunk> fresh;
-    STREAMBUS_TRY_STATUS(engine_.acquire(wanted, batches.size(), &fresh));
+    STREAMBUS_TRY_STATUS(engine_.acquire(wanted, batches.size(), true, &fresh));
     fresh->base = fresh->end = first;
     const std::lock_guard lock(mutex_);
     chunks_.push_back(std::move(fresh));

@@ -23,6 +23,8 @@ class MemoryLog final : public PartitionLog {
   Status delete_before(Offset start) noexcept override;
   Status retain(TimestampMs now) noexcept override;
   Status close() noexcept override;
+  [[nodiscard]] Offset segment_end(Offset from) noexcept override;
+  Status replace(Offset from, Offset to, BatchSource& batches) noexcept override;
 
   // For the engine.
   [[nodiscard]] bool is(std::string_view topic_id, PartitionId partition) const noexcept {
@@ -47,7 +49,9 @@ class MemoryLog final : public PartitionLog {
 
   [[nodiscard]] Status append_batches(Bytes batches, Offset first, Offset next);
   [[nodiscard]] bool evictable() const noexcept { return chunks_.size() > (appending_ ? 1U : 0U); }
-  [[nodiscard]] std::size_t wanted_chunk_bytes() const noexcept;
+  [[nodiscard]] static std::size_t wanted_chunk_bytes(std::uint64_t stored_bytes) noexcept;
+  [[nodiscard]] Status write_replacement(Offset from, Offset to, BatchSource& batches, std::vector<Ref<Chunk>>* chunks);
+  [[nodiscard]] Status put_in_place(Offset from, Offset to, std::vector<Ref<Chunk>>& chunks);
   void drop_first() noexcept;
 
   MemoryEngine& engine_;

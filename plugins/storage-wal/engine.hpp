@@ -63,6 +63,7 @@ class WalEngine final : public StorageEngine {
   Status remove(const PartitionKey& key) noexcept override;
   Status list(PartitionVisitor& visitor) noexcept override;
   Status stop() noexcept override;
+  [[nodiscard]] bool can_replace() const noexcept override { return true; }
 
   // For the logs.
   [[nodiscard]] Host& host() noexcept { return host_; }

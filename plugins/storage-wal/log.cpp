@@ -197,7 +197,7 @@ void WalLog::publish(Bytes batches, const Frames& frames, AppendResult* result) 
     }
     add_index_entries(batches, segment.bytes, segment.max_timestamp);
     segment.bytes += batches.size();
-    segment.end = end_ = frames.end;
+    segment.end = segment.batches_end = end_ = frames.end;
     segment.frame_crc = frames.frame_crc;
     segment.max_timestamp = frames.max_timestamp;
     active_.index_dirty = true;
@@ -277,8 +277,9 @@ Status WalLog::retain(TimestampMs now) noexcept {
   if (offline_.load(std::memory_order_acquire)) return {};
   try {
     const auto expired = [&](const Segment& segment) {
-      return settings_.retention_ms >= 0 && segment.max_timestamp != kNoTimestamp &&
-             segment.max_timestamp < now - settings_.retention_ms;
+      if (settings_.retention_ms < 0) return false;
+      if (segment.bytes == 0) return true;  // all of it was compacted away
+      return segment.max_timestamp != kNoTimestamp && segment.max_timestamp < now - settings_.retention_ms;
     };
     if (active_.segment && active_.segment->bytes > 0) {
       const bool old = settings_.segment_ms >= 0 && now - active_.segment->first_append_ms > settings_.segment_ms;

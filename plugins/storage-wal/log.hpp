@@ -34,6 +34,8 @@ class WalLog final : public PartitionLog, public Pin {
   Status delete_before(Offset start) noexcept override;
   Status retain(TimestampMs now) noexcept override;
   Status close() noexcept override;
+  [[nodiscard]] Offset segment_end(Offset from) noexcept override;
+  Status replace(Offset from, Offset to, BatchSource& batches) noexcept override;
 
   /// Has a flush job posted unless one is queued. For the interval flusher.
   void post_flush() noexcept;
@@ -90,7 +92,7 @@ class WalLog final : public PartitionLog, public Pin {
   void dispose() noexcept override { delete this; }
 
   [[nodiscard]] Path path_of(const Segment& segment, const char* kind = "log") const noexcept {
-    return Path::segment(directory_, segment.base, kind);
+    return Path::segment(directory_, segment.base, segment.generation, kind);
   }
   [[nodiscard]] bool must_roll(std::size_t bytes) noexcept;
   [[nodiscard]] Status offline_status() noexcept;
@@ -122,12 +124,26 @@ class WalLog final : public PartitionLog, public Pin {
   [[nodiscard]] Status complete_index(Writing& writing, std::uint64_t bytes);
   [[nodiscard]] Status write_index(const Segment& segment, const SegmentIndex& index, std::uint64_t bytes);
   [[nodiscard]] Status write_manifest(Offset start, std::size_t skip, bool closed);
+  [[nodiscard]] std::vector<std::byte> manifest_of(const std::vector<Ref<Segment>>& segments, Offset start, std::size_t skip,
+                                                   bool closed) const;
   void park_when_idle() noexcept;
   void park() noexcept;
   [[nodiscard]] Status close_files();
   [[nodiscard]] Status remove_first(std::size_t count, Offset start);
 
+  // Replacing: log_replace.cpp.
+  struct Replacement;
+  [[nodiscard]] Status replace_segments(Offset from, Offset to, BatchSource& batches);
+  [[nodiscard]] Status plan_replacement(Offset from, Offset to, Replacement* plan);
+  [[nodiscard]] Status write_replacement(Replacement& plan, BatchSource& batches);
+  [[nodiscard]] Status adopt_replacement(Replacement& plan);
+  void publish_replacement(Replacement& plan);
+  void remove_files(const std::vector<Ref<Segment>>& segments) noexcept;
+
   // Reading: log_read.cpp.
+  [[nodiscard]] std::vector<Ref<Segment>>::iterator find_listed(const Segment& segment) noexcept;
+  [[nodiscard]] std::vector<Ref<Segment>>::iterator segment_of(Offset from) noexcept;
+  [[nodiscard]] bool is_listed(const Segment& segment) noexcept;
   [[nodiscard]] Status read_batches(const ReadRequest& request, ReadResult* result);
   [[nodiscard]] Status locate(const ReadRequest& request, ReadPlace* place);
   void look_up(const SegmentIndex& index, const ReadRequest& request, ReadPlace* place) const noexcept;
@@ -164,6 +180,7 @@ class WalLog final : public PartitionLog, public Pin {
   std::mutex maintenance_;
   std::atomic<bool> entries_synced_{false};  ///< the directories above the files are on the device
   std::uint32_t mark_slot_ = UINT32_MAX;     ///< of whoever flushes
+  std::uint32_t generation_ = 0;             ///< of the last replacement that was tried; no two share file names
 
   std::mutex mutex_;
   std::condition_variable idle_;

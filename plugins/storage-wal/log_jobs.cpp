@@ -131,7 +131,7 @@ bool WalLog::mark_synced(const Flush& flush) {
   }
   if (flush.count > 0) {
     const FlushTarget& last = flush.targets[flush.count - 1];
-    durable_hint_ = {last.segment.get(), last.end, last.bytes};
+    if (find_listed(*last.segment) != segments_.end()) durable_hint_ = {last.segment.get(), last.end, last.bytes};
   }
   return std::exchange(durable_, std::max(durable_, flush.end)) < flush.end;
 }
@@ -324,25 +324,40 @@ Status WalLog::write_index(const Segment& segment, const SegmentIndex& index, st
 
 /// Under maintenance_. `skip`: the first segments, about to be removed.
 Status WalLog::write_manifest(Offset start, std::size_t skip, bool closed) {
-  Manifest manifest;
+  std::vector<std::byte> encoded;
   {
     const std::lock_guard lock(mutex_);
-    manifest.closed = closed;
-    manifest.run = engine_.run();
-    manifest.start = start;
-    manifest.end = segments_.empty() ? end_ : segments_[0]->base;
-    for (std::size_t i = 0; i < segments_.size(); ++i) {
-      const Segment& segment = *segments_[i];
-      const bool active = &segment == active_.segment.get();
-      if (!segment.sealed && !(closed && active)) break;
-      manifest.end = segment.end;
-      if (i < skip) continue;
-      manifest.entries.push_back({segment.base, segment.end, segment.bytes, segment.max_timestamp, segment.first_append_ms,
-                                  segment.frame_crc, active});
-    }
+    encoded = manifest_of(segments_, start, skip, closed);
   }
   changed_ = !closed;
-  return replace_file(engine_.files(), directory_, Manifest::kFileName, manifest.encode(topic_id_, partition_));
+  return replace_file(engine_.files(), directory_, Manifest::kFileName, encoded);
+}
+
+/// The manifest that lists what is complete of `segments`. Under the mutex.
+std::vector<std::byte> WalLog::manifest_of(const std::vector<Ref<Segment>>& segments, Offset start, std::size_t skip,
+                                           bool closed) const {
+  Manifest manifest;
+  manifest.closed = closed;
+  manifest.run = engine_.run();
+  manifest.start = start;
+  manifest.end = segments.empty() ? end_ : segments[0]->base;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = *segments[i];
+    const bool active = &segment == active_.segment.get();
+    if (!segment.sealed && !(closed && active)) break;
+    manifest.end = segment.end;
+    if (i < skip) continue;
+    manifest.entries.push_back({.base = segment.base,
+                                .end = segment.end,
+                                .bytes = segment.bytes,
+                                .max_timestamp = segment.max_timestamp,
+                                .first_append_ms = segment.first_append_ms,
+                                .frame_crc = segment.frame_crc,
+                                .generation = segment.generation,
+                                .batches_end = segment.batches_end,
+                                .active = active});
+  }
+  return manifest.encode(topic_id_, partition_);
 }
 
 /// Records the new start and removes the first segments, in this order: what the manifest lists exists. Under maintenance_.
@@ -366,13 +381,17 @@ Status WalLog::remove_first(std::size_t count, Offset start) {
   engine_.metrics().segments.add(-static_cast<std::int64_t>(removed.size()));
   engine_.metrics().stored_bytes.add(-static_cast<std::int64_t>(removed_bytes));
   engine_.metrics().removed_bytes.add(static_cast<std::int64_t>(removed_bytes));
-  for (const Ref<Segment>& segment : removed) {
+  remove_files(removed);
+  return {};
+}
+
+/// A file that stays is removed when the log is opened the next time.
+void WalLog::remove_files(const std::vector<Ref<Segment>>& segments) noexcept {
+  for (const Ref<Segment>& segment : segments) {
     engine_.cache().drop(*segment);
-    // A file that stays is removed when the log is opened the next time.
     (void)engine_.files().remove(path_of(*segment));
     (void)engine_.files().remove(path_of(*segment, "index"));
   }
-  return {};
 }
 
 /// Parks a log that was not appended to since the last time. A worker's job.

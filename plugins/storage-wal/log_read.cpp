@@ -39,11 +39,15 @@ Status WalLog::read(const ReadRequest& request, ReadResult* result) noexcept {
 
 Status WalLog::read_batches(const ReadRequest& request, ReadResult* result) {
   ReadPlace place;
-  STREAMBUS_TRY_STATUS(locate(request, &place));
-  if (!place.segment) return {};
-  if (!place.file) {
+  for (;;) {
+    place = ReadPlace();
+    STREAMBUS_TRY_STATUS(locate(request, &place));
+    if (!place.segment) return {};
+    if (place.file) break;
     const Status status = engine_.cache().acquire(*place.segment, path_of(*place.segment), place.bytes, &place.file);
-    if (!status.ok()) return status;
+    if (status.ok()) break;
+    // Between the look and the opening it was removed, or another one was put in its place: look again.
+    if (status.code != ErrorCode::not_found || is_listed(*place.segment)) return status;
   }
   STREAMBUS_TRY_STATUS(find_start(request, &place));
   std::uint64_t end = 0;
@@ -58,11 +62,27 @@ Status WalLog::read_batches(const ReadRequest& request, ReadResult* result) {
   result->pin = place.file.detach();
   const std::lock_guard lock(mutex_);
   // Where this read ended the next one begins. A segment that was removed meanwhile must not be named any more.
-  const auto found = std::lower_bound(segments_.begin(), segments_.end(), place.segment->base,
-                                      [](const Ref<Segment>& segment, Offset base) { return segment->base < base; });
-  if (found != segments_.end() && found->get() == place.segment.get())
-    hints_[next_hint_++ % kHints] = {place.segment.get(), next, end};
+  if (find_listed(*place.segment) != segments_.end()) hints_[next_hint_++ % kHints] = {place.segment.get(), next, end};
   return {};
+}
+
+/// Under the mutex.
+std::vector<Ref<Segment>>::iterator WalLog::find_listed(const Segment& segment) noexcept {
+  const auto found = std::lower_bound(segments_.begin(), segments_.end(), segment.base,
+                                      [](const Ref<Segment>& other, Offset base) { return other->base < base; });
+  return found != segments_.end() && found->get() == &segment ? found : segments_.end();
+}
+
+bool WalLog::is_listed(const Segment& segment) noexcept {
+  const std::lock_guard lock(mutex_);
+  return find_listed(segment) != segments_.end();
+}
+
+/// The segment whose offsets hold `from`; there must be segments. Under the mutex.
+std::vector<Ref<Segment>>::iterator WalLog::segment_of(Offset from) noexcept {
+  const auto behind = std::upper_bound(segments_.begin(), segments_.end(), from,
+                                       [](Offset offset, const Ref<Segment>& segment) { return offset < segment->base; });
+  return behind == segments_.begin() ? behind : behind - 1;
 }
 
 /// Finds the segment and what memory knows about the boundaries asked for. No segment: nothing to read.
@@ -74,13 +94,14 @@ Status WalLog::locate(const ReadRequest& request, ReadPlace* place) {
                      static_cast<long long>(end_.value));
   }
   if (request.from == end_ || request.limit <= request.from || segments_.empty()) return {};
-  auto found = std::upper_bound(segments_.begin(), segments_.end(), request.from,
-                                [](Offset from, const Ref<Segment>& segment) { return from < segment->base; });
-  if (found != segments_.begin()) --found;
+  auto found = segment_of(request.from);
+  while ((*found)->batches_end <= request.from && ++found != segments_.end()) {  // a gap that a replacement left
+  }
+  if (found == segments_.end()) return {};
   Segment& segment = **found;
   place->segment = *found;
   place->bytes = segment.bytes;
-  place->end = segment.end;
+  place->end = segment.batches_end;
   if (request.from <= segment.base) place->start_exact = true;
   const auto use_hint = [&](const Hint& hint) {
     if (hint.segment != &segment) return;
@@ -242,7 +263,9 @@ Status WalLog::find_time(TimestampMs timestamp, Offset* batch_base) noexcept {
     }
     // One is enough, unless the batch that qualifies lies before the start offset.
     for (const Ref<Segment>& segment : candidates) {
-      STREAMBUS_TRY_STATUS(find_time_in(segment, timestamp, batch_base));
+      const Status status = find_time_in(segment, timestamp, batch_base);
+      if (status.code == ErrorCode::not_found && !is_listed(*segment)) return find_time(timestamp, batch_base);
+      if (!status.ok()) return status;
       if (*batch_base != kNoOffset) break;
     }
     return {};

@@ -1,5 +1,7 @@
 #include "manifest.hpp"
 
+#include <algorithm>
+
 #include "paths.hpp"
 #include "streambus/base/bytes.hpp"
 #include "streambus/base/crc32c.hpp"
@@ -10,16 +12,17 @@ namespace {
 
 constexpr char kManifestMagic[9] = "SBWALPM\n";
 constexpr char kStateMagic[9] = "SBWALDS\n";
-constexpr std::uint32_t kManifestVersion = 1;
+constexpr std::uint32_t kManifestVersion = 2;
 constexpr std::size_t kManifestHeaderBytes = 72;
-constexpr std::size_t kManifestEntryBytes = 48;
+/// By version: the second has generation and batches_end.
+constexpr std::size_t kManifestEntryBytes[] = {0, 48, 60};
 constexpr std::size_t kStateBytes = 36;
 constexpr std::size_t kChecksumBytes = 4;
 constexpr std::uint32_t kFlagClosed = 1;
 constexpr std::uint32_t kFlagActive = 1;
 
-/// Checks what both files share: magic, checksum, version.
-Status check_envelope(Bytes bytes, const char* what, const char* magic, std::uint32_t version) noexcept {
+/// Checks what both files share: magic, checksum, version from `oldest` to `version`.
+Status check_envelope(Bytes bytes, const char* what, const char* magic, std::uint32_t oldest, std::uint32_t version) noexcept {
   if (bytes.size() < 16 + kChecksumBytes || as_text(bytes.first(8)) != std::string_view(magic, 8)) {
     return status_of(ErrorCode::corrupt, "%s: wrong magic or too short (%zu bytes)", what, bytes.size());
   }
@@ -28,9 +31,9 @@ Status check_envelope(Bytes bytes, const char* what, const char* magic, std::uin
     return status_of(ErrorCode::unsupported, "%s has format version %u, this build reads up to %u: use a newer build", what,
                      found, version);
   }
-  if (found < version) {
-    return status_of(ErrorCode::unsupported, "%s has format version %u, this build reads %u only: no upgrade is known", what,
-                     found, version);
+  if (found < oldest) {
+    return status_of(ErrorCode::unsupported, "%s has format version %u, this build reads %u to %u: no upgrade is known", what,
+                     found, oldest, version);
   }
   const std::uint32_t stored = load_be<std::uint32_t>(bytes.data() + bytes.size() - kChecksumBytes);
   const std::uint32_t computed = crc32c(bytes.first(bytes.size() - kChecksumBytes));
@@ -92,12 +95,16 @@ Status read_small_file(FileSystem& files, std::string_view path, std::size_t byt
 }
 
 std::vector<std::byte> Manifest::encode(std::string_view topic_id, PartitionId partition) const {
-  std::vector<std::byte> bytes(kManifestHeaderBytes + entries.size() * kManifestEntryBytes + kChecksumBytes);
+  // Version 1 as long as it says all: a partition that was never compacted can be opened by an earlier build.
+  const bool replaced =
+      std::any_of(entries.begin(), entries.end(), [](const ManifestEntry& entry) { return entry.generation > 0; });
+  const std::uint32_t version = replaced ? 2 : 1;
+  std::vector<std::byte> bytes(kManifestHeaderBytes + entries.size() * kManifestEntryBytes[version] + kChecksumBytes);
   std::byte id[16] = {};
   (void)parse_topic_id(topic_id, id);
   ByteWriter out(bytes);
   out.bytes(as_bytes({kManifestMagic, 8}));
-  out.write(kManifestVersion);
+  out.write(version);
   out.write(closed ? kFlagClosed : std::uint32_t{0});
   out.write(run);
   out.write(start.value);
@@ -114,14 +121,18 @@ std::vector<std::byte> Manifest::encode(std::string_view topic_id, PartitionId p
     out.write(entry.first_append_ms);
     out.write(entry.frame_crc);
     out.write(entry.active ? kFlagActive : std::uint32_t{0});
+    if (version < 2) continue;
+    out.write(entry.generation);
+    out.write(entry.batches_end.value);
   }
   out.write(crc32c(Bytes(bytes).first(bytes.size() - kChecksumBytes)));
   return bytes;
 }
 
 Status Manifest::decode(Bytes bytes, std::string_view topic_id, PartitionId partition, Manifest* out) {
-  STREAMBUS_TRY_STATUS(check_envelope(bytes, kFileName, kManifestMagic, kManifestVersion));
-  ByteReader in(bytes.subspan(12));
+  STREAMBUS_TRY_STATUS(check_envelope(bytes, kFileName, kManifestMagic, 1, kManifestVersion));
+  ByteReader in(bytes.subspan(8));
+  const auto version = in.read<std::uint32_t>();
   Manifest manifest;
   manifest.closed = (in.read<std::uint32_t>() & kFlagClosed) != 0;
   manifest.run = in.read<std::uint64_t>();
@@ -136,7 +147,7 @@ Status Manifest::decode(Bytes bytes, std::string_view topic_id, PartitionId part
       found_partition != partition) {
     return {ErrorCode::corrupt, "manifest of another partition"};
   }
-  if (in.remaining() != std::size_t{count} * kManifestEntryBytes + kChecksumBytes) {
+  if (in.remaining() != std::size_t{count} * kManifestEntryBytes[version] + kChecksumBytes) {
     return status_of(ErrorCode::corrupt, "manifest of %u segments in %zu bytes", count, bytes.size());
   }
   manifest.entries.reserve(count);
@@ -149,7 +160,10 @@ Status Manifest::decode(Bytes bytes, std::string_view topic_id, PartitionId part
     entry.first_append_ms = in.read<TimestampMs>();
     entry.frame_crc = in.read<std::uint32_t>();
     entry.active = (in.read<std::uint32_t>() & kFlagActive) != 0;
-    if (entry.end < entry.base || (i > 0 && manifest.entries.back().end != entry.base) || (entry.active && i + 1 != count)) {
+    entry.generation = version < 2 ? 0 : in.read<std::uint32_t>();
+    entry.batches_end = version < 2 ? entry.end : Offset{in.read<std::int64_t>()};
+    if (entry.end < entry.base || entry.batches_end < entry.base || entry.batches_end > entry.end ||
+        (i > 0 && manifest.entries.back().end != entry.base) || (entry.active && i + 1 != count)) {
       return status_of(ErrorCode::corrupt, "manifest: segment %lld does not follow the one before it",
                        static_cast<long long>(entry.base.value));
     }
@@ -175,7 +189,7 @@ std::vector<std::byte> DirectoryState::encode() const {
 }
 
 Status DirectoryState::decode(Bytes bytes, DirectoryState* out) noexcept {
-  STREAMBUS_TRY_STATUS(check_envelope(bytes, kFileName, kStateMagic, kVersion));
+  STREAMBUS_TRY_STATUS(check_envelope(bytes, kFileName, kStateMagic, kVersion, kVersion));
   if (bytes.size() != kStateBytes)
     return status_of(ErrorCode::corrupt, "wal.state: expected %zu bytes, found %zu", kStateBytes, bytes.size());
   out->clean = load_be<std::uint32_t>(bytes.data() + 12) != 0;

@@ -26,7 +26,9 @@ struct ManifestEntry {
   TimestampMs max_timestamp = kNoTimestamp;
   TimestampMs first_append_ms = 0;
   std::uint32_t frame_crc = 0;
-  bool active = false;  ///< appended to again when the log is opened; only the last one
+  std::uint32_t generation = 0;  ///< of its file's name: above 0 for what a replacement wrote
+  Offset batches_end{};          ///< after its last batch; before `end` where a replacement left a gap there
+  bool active = false;           ///< appended to again when the log is opened; only the last one
 };
 
 /// What a partition knows for certain: everything in it is on the device.

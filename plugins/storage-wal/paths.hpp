@@ -18,11 +18,14 @@ class Path {
     path.format("%.*s/%d", static_cast<int>(topic_id.size()), topic_id.data(), partition);
     return path;
   }
-  /// `<directory>/<base offset, 20 digits>.<kind>`
-  [[nodiscard]] static Path segment(std::string_view directory, Offset base, const char* kind) noexcept {
+  /// `<directory>/<base offset, 20 digits>.<kind>`, and `-<generation>` behind the offset where it is not 0.
+  [[nodiscard]] static Path segment(std::string_view directory, Offset base, std::uint32_t generation,
+                                    const char* kind) noexcept {
+    char suffix[16] = "";
+    if (generation > 0) std::snprintf(suffix, sizeof suffix, "-%u", generation);
     Path path;
-    path.format("%.*s/%020lld.%s", static_cast<int>(directory.size()), directory.data(), static_cast<long long>(base.value),
-                kind);
+    path.format("%.*s/%020lld%s.%s", static_cast<int>(directory.size()), directory.data(), static_cast<long long>(base.value),
+                suffix, kind);
     return path;
   }
   [[nodiscard]] static Path file(std::string_view directory, std::string_view name) noexcept {
@@ -47,16 +50,34 @@ class Path {
   std::size_t length_ = 0;
 };
 
-/// The base offset in a file name of the given kind ("log", "index"); false for any other name.
-[[nodiscard]] inline bool parse_segment_name(std::string_view name, std::string_view kind, Offset* base) noexcept {
+/// What the name of a segment's file says.
+struct SegmentName {
+  Offset base;
+  std::uint32_t generation = 0;  ///< 0: as it was appended; above: written by a replacement
+  auto operator<=>(const SegmentName&) const = default;
+};
+
+/// The parts of a file name of the given kind ("log", "index"); false for any other name.
+[[nodiscard]] inline bool parse_segment_name(std::string_view name, std::string_view kind, SegmentName* out) noexcept {
   constexpr std::size_t kDigits = 20;
-  if (name.size() != kDigits + 1 + kind.size() || name[kDigits] != '.' || name.substr(kDigits + 1) != kind) return false;
+  if (name.size() < kDigits + 1 + kind.size() || !name.ends_with(kind)) return false;
+  std::string_view middle = name.substr(kDigits, name.size() - kDigits - kind.size());
+  if (middle.back() != '.') return false;
+  middle.remove_suffix(1);
+  out->generation = 0;
+  if (!middle.empty()) {
+    if (middle.size() < 2 || middle.size() > 10 || middle[0] != '-' || middle[1] == '0') return false;
+    for (const char c : middle.substr(1)) {
+      if (c < '0' || c > '9') return false;
+      out->generation = out->generation * 10 + static_cast<std::uint32_t>(c - '0');
+    }
+  }
   std::int64_t value = 0;
   for (const char c : name.substr(0, kDigits)) {
     if (c < '0' || c > '9') return false;
     if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, c - '0', &value)) return false;
   }
-  *base = {value};
+  out->base = {value};
   return true;
 }
 

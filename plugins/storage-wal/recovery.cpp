@@ -13,11 +13,15 @@ struct WalLog::Found final : public DirectoryVisitor {
   void entry(std::string_view name, bool is_directory) noexcept override {
     if (is_directory) return;
     try {
-      Offset base;
-      if (parse_segment_name(name, "log", &base)) {
-        logs.push_back(base);
-      } else if (parse_segment_name(name, "index", &base)) {
-        indexes.push_back(base);
+      SegmentName segment;
+      if (parse_segment_name(name, "log", &segment)) {
+        if (segment.generation == 0) {
+          logs.push_back(segment.base);
+        } else {
+          replacements.push_back(segment);
+        }
+      } else if (parse_segment_name(name, "index", &segment)) {
+        indexes.push_back(segment);
       } else if (name.ends_with(".tmp")) {
         leftovers.emplace_back(name);
       }
@@ -26,10 +30,14 @@ struct WalLog::Found final : public DirectoryVisitor {
     }
   }
 
-  [[nodiscard]] bool has_log(Offset base) const noexcept { return std::binary_search(logs.begin(), logs.end(), base); }
+  [[nodiscard]] bool has_log(const SegmentName& name) const noexcept {
+    if (name.generation == 0) return std::binary_search(logs.begin(), logs.end(), name.base);
+    return std::find(replacements.begin(), replacements.end(), name) != replacements.end();
+  }
 
-  std::vector<Offset> logs;  ///< sorted
-  std::vector<Offset> indexes;
+  std::vector<Offset> logs;  ///< sorted; of generation 0
+  std::vector<SegmentName> replacements;
+  std::vector<SegmentName> indexes;
   std::vector<std::string> leftovers;
   bool out_of_memory = false;
 
@@ -52,7 +60,7 @@ Status WalLog::recover(Offset start) {
   STREAMBUS_TRY_STATUS(load_manifest(&found));
   found.has_mark = engine_.marks().find(id_, partition_, &found.mark);
 
-  const bool fresh = !found.has_manifest && found.logs.empty() && !found.has_mark;
+  const bool fresh = !found.has_manifest && found.logs.empty() && found.replacements.empty() && !found.has_mark;
   start_ = found.has_manifest ? found.manifest.start : fresh ? start : Offset{0};  // another start is in a manifest
   end_ = start_;
   if (fresh) {
@@ -84,8 +92,8 @@ Status WalLog::list_files(Found* found) {
   if (found->out_of_memory) throw std::bad_alloc();
   std::sort(found->logs.begin(), found->logs.end());
   for (const std::string& name : found->leftovers) (void)engine_.files().remove(Path::file(directory_, name));
-  for (const Offset base : found->indexes) {
-    if (!found->has_log(base)) (void)engine_.files().remove(Path::segment(directory_, base, "index"));
+  for (const SegmentName& index : found->indexes) {
+    if (!found->has_log(index)) (void)engine_.files().remove(Path::segment(directory_, index.base, index.generation, "index"));
   }
   return {};
 }
@@ -124,13 +132,14 @@ Status WalLog::take_sealed(Found* found) {
     entries.pop_back();
   }
   for (const ManifestEntry& entry : entries) {
-    if (!found->has_log(entry.base)) {
+    if (!found->has_log({entry.base, entry.generation})) {
       return status_of(ErrorCode::corrupt, "%s: the file is missing, the manifest lists it",
-                       Path::segment(directory_, entry.base, "log").c_str());
+                       Path::segment(directory_, entry.base, entry.generation, "log").c_str());
     }
     if (engine_.settings().verify_on_open) STREAMBUS_TRY_STATUS(verify_sealed(entry));
-    auto segment = Ref<Segment>::adopt(new Segment(entry.base));
+    auto segment = Ref<Segment>::adopt(new Segment(entry.base, entry.generation));
     segment->end = entry.end;
+    segment->batches_end = entry.batches_end;
     segment->bytes = segment->synced_bytes = entry.bytes;
     segment->max_timestamp = entry.max_timestamp;
     segment->first_append_ms = entry.first_append_ms;
@@ -146,13 +155,21 @@ Status WalLog::take_sealed(Found* found) {
     segments_.push_back(std::move(segment));
   }
   end_ = found->boundary;
-  // What lies before the boundary and is not listed was being removed.
+  // What lies before the boundary and is not listed was being removed, or being written to replace what is listed.
+  const auto remove_unlisted = [&](const SegmentName& name) {
+    const bool listed = std::any_of(entries.begin(), entries.end(), [&name](const ManifestEntry& entry) {
+      return entry.base == name.base && entry.generation == name.generation;
+    });
+    if (listed) return;
+    (void)engine_.files().remove(Path::segment(directory_, name.base, name.generation, "log"));
+    (void)engine_.files().remove(Path::segment(directory_, name.base, name.generation, "index"));
+  };
   for (const Offset base : found->logs) {
-    const bool listed =
-        std::any_of(entries.begin(), entries.end(), [base](const ManifestEntry& entry) { return entry.base == base; });
-    if (listed || base >= found->boundary) continue;
-    (void)engine_.files().remove(Path::segment(directory_, base, "log"));
-    (void)engine_.files().remove(Path::segment(directory_, base, "index"));
+    if (base < found->boundary) remove_unlisted({base, 0});
+  }
+  for (const SegmentName& name : found->replacements) {
+    remove_unlisted(name);
+    generation_ = std::max(generation_, name.generation);
   }
   return {};
 }
@@ -167,7 +184,7 @@ Status WalLog::scan_rest(Found* found) {
     if (base != end_) {
       if (base < end_ || (found->has_mark && !found->mark_seen)) {
         return status_of(ErrorCode::corrupt, "%s: expected the segment that begins at offset %lld; synced data is missing",
-                         Path::segment(directory_, base, "log").c_str(), static_cast<long long>(end_.value));
+                         Path::segment(directory_, base, 0, "log").c_str(), static_cast<long long>(end_.value));
       }
       STREAMBUS_TRY_STATUS(cut_from(found, i));  // its predecessor lost its tail: nothing behind was ever synced
       break;
@@ -176,7 +193,7 @@ Status WalLog::scan_rest(Found* found) {
   }
   if (found->has_mark && !found->mark_seen) {
     return status_of(ErrorCode::corrupt, "%s: missing or cut short, %llu bytes of it were synced",
-                     Path::segment(directory_, found->mark.segment, "log").c_str(),
+                     Path::segment(directory_, found->mark.segment, 0, "log").c_str(),
                      static_cast<unsigned long long>(found->mark.position));
   }
   if (end_ < start_) {
@@ -205,7 +222,7 @@ Status WalLog::scan_rest(Found* found) {
 
 /// Scans the segment that begins at the log's end as known so far.
 Status WalLog::scan_one(Found* found, Offset base) {
-  const Path path = Path::segment(directory_, base, "log");
+  const Path path = Path::segment(directory_, base, 0, "log");
   File* opened = nullptr;
   STREAMBUS_TRY_STATUS(open_sparing(engine_.files(), engine_.cache(), path, OpenMode::write, &opened));
   Writing writing;
@@ -228,7 +245,7 @@ Status WalLog::scan_one(Found* found, Offset base) {
   }
   if (scan.reason == ScanEnd::invalid) found->cut_bytes += scan.file_bytes - scan.bytes;
   if (scan.bytes == 0) {  // started, and nothing of it arrived
-    (void)engine_.files().remove(Path::segment(directory_, base, "index"));
+    (void)engine_.files().remove(Path::segment(directory_, base, 0, "index"));
     return engine_.files().remove(path);
   }
   writing.segment = Ref<Segment>::adopt(new Segment(base));
@@ -241,7 +258,7 @@ Status WalLog::scan_one(Found* found, Offset base) {
 /// Makes what a scan found the truth: nothing behind it, and on the device where the class promises that.
 Status WalLog::settle(Found* found, Writing& writing, const ScanResult& scan) {
   Segment& segment = *writing.segment;
-  segment.end = scan.frames.end;
+  segment.end = segment.batches_end = scan.frames.end;
   segment.bytes = scan.bytes;
   segment.max_timestamp = scan.frames.max_timestamp;
   segment.first_append_ms = engine_.host().wall_ms();
@@ -279,15 +296,15 @@ Status WalLog::settle(Found* found, Writing& writing, const ScanResult& scan) {
 /// they are there for whoever wants to look, until the partition is removed.
 Status WalLog::cut_from(Found* found, std::size_t first) {
   for (std::size_t i = first; i < found->logs.size(); ++i) {
-    const Path path = Path::segment(directory_, found->logs[i], "log");
+    const Path path = Path::segment(directory_, found->logs[i], 0, "log");
     File* file = nullptr;
     if (engine_.files().open(path, OpenMode::read, &file).ok()) {
       std::uint64_t bytes = 0;
       if (file->size(&bytes).ok()) found->cut_bytes += bytes;
       file->close();
     }
-    STREAMBUS_TRY_STATUS(engine_.files().rename(path, Path::segment(directory_, found->logs[i], "log.cut")));
-    (void)engine_.files().remove(Path::segment(directory_, found->logs[i], "index"));
+    STREAMBUS_TRY_STATUS(engine_.files().rename(path, Path::segment(directory_, found->logs[i], 0, "log.cut")));
+    (void)engine_.files().remove(Path::segment(directory_, found->logs[i], 0, "index"));
     log_line(engine_.host(), LogLevel::warning, "%s: renamed to .cut, what came before it was lost with the power",
              path.c_str());
   }
@@ -296,14 +313,14 @@ Status WalLog::cut_from(Found* found, std::size_t first) {
 
 /// Reads a sealed segment from end to end and compares it with what the manifest says.
 Status WalLog::verify_sealed(const ManifestEntry& entry) {
-  const Path path = Path::segment(directory_, entry.base, "log");
+  const Path path = Path::segment(directory_, entry.base, entry.generation, "log");
   File* file = nullptr;
   STREAMBUS_TRY_STATUS(open_sparing(engine_.files(), engine_.cache(), path, OpenMode::read, &file));
   ScanResult scan;
   const Status status = scan_segment(*file, entry.base, entry.bytes, 0, &scan);
   file->close();
   STREAMBUS_TRY_STATUS(status);
-  if (scan.bytes != entry.bytes || scan.frames.end != entry.end) {
+  if (scan.bytes != entry.bytes || scan.frames.end != entry.batches_end) {
     return status_of(ErrorCode::corrupt, "%s: damaged at position %llu of %llu: %.50s", path.c_str(),
                      static_cast<unsigned long long>(scan.bytes), static_cast<unsigned long long>(entry.bytes),
                      scan.problem.ok() ? "the data ends" : scan.problem.text);

@@ -70,6 +70,8 @@ Status check(Bytes batch, Offset expected) noexcept {
   return {};
 }
 
+}  // namespace
+
 void add_frame(const std::byte* batch, Frames* frames) noexcept {
   const BatchHeader header(batch);
   frames->frame_crc = crc32c_extend(frames->frame_crc, {batch, kFrameBytes});
@@ -77,8 +79,6 @@ void add_frame(const std::byte* batch, Frames* frames) noexcept {
   frames->max_timestamp = std::max(frames->max_timestamp, header.max_timestamp());
   ++frames->batch_count;
 }
-
-}  // namespace
 
 Status walk_batches(Bytes batches, Offset first, Offset next, Frames* frames) noexcept {
   Offset expected = first;

@@ -20,6 +20,9 @@ struct Frames {
   TimestampMs max_timestamp = kNoTimestamp;
 };
 
+/// Adds up one whole batch.
+void add_frame(const std::byte* batch, Frames* frames) noexcept;
+
 /// Checks that `batches` are whole batches with the offsets first..next, rising, and adds them up on top of `frames`.
 /// Errors: invalid_argument.
 [[nodiscard]] Status walk_batches(Bytes batches, Offset first, Offset next, Frames* frames) noexcept;

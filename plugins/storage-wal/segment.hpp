@@ -35,11 +35,14 @@ class OpenFile final : public Pin {
 
 /// What is known of one segment in memory.
 struct Segment final : public Pin {
-  explicit Segment(Offset base_offset) noexcept : base(base_offset), end(base_offset) {}
+  explicit Segment(Offset base_offset, std::uint32_t file_generation = 0) noexcept
+      : base(base_offset), generation(file_generation), end(base_offset), batches_end(base_offset) {}
 
-  const Offset base;  ///< the log's end when the segment was started; its file's name
+  const Offset base;               ///< the log's end when the segment was started; its file's name, with the generation
+  const std::uint32_t generation;  ///< above 0: written by a replacement
   // Guarded by the log's mutex.
-  Offset end;                                ///< after its last batch
+  Offset end;                                ///< where the next segment begins
+  Offset batches_end;                        ///< after its last batch: before `end` where a replacement left a gap there
   std::uint64_t bytes = 0;                   ///< of batches
   std::uint64_t synced_bytes = 0;            ///< of them, on the device for certain
   TimestampMs max_timestamp = kNoTimestamp;  ///< of its batches
