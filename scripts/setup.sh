@@ -4,7 +4,7 @@ set -euo pipefail
 
 build_packages=(
   cmake ninja-build make g++ git pkg-config ccache python3
-  libboost1.81-dev libtomlplusplus-dev libfmt-dev libspdlog-dev libisal-dev liblz4-dev libzstd-dev libcli11-dev nlohmann-json3-dev
+  libboost1.81-dev libtomlplusplus-dev libfmt-dev libspdlog-dev libisal-dev liblz4-dev libzstd-dev libxxhash-dev libcli11-dev nlohmann-json3-dev
 )
 test_packages=(
   clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19

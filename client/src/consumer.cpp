@@ -189,7 +189,7 @@ bool Consumer::Core::take_chunks() {
 Result<Bytes> Consumer::Core::body_of(Bytes batch) {
   if (settings_.check_crc) {
     std::size_t total = 0;
-    STREAMBUS_TRY(to_result(check_batch(batch, &total)));
+    STREAMBUS_TRY(to_result(check_stored_batch(batch, &total)));
   }
   if (BatchHeader(batch.data()).compression() == 0) return batch.subspan(kBatchHeaderBytes);
   if (decompressed_used_ == decompressed_.size()) decompressed_.emplace_back(context_->buffers());

@@ -59,6 +59,8 @@ class SettingList final : public SettingVisitor {
       return 3;
     case SettingType::int64:
       return 5;
+    case SettingType::real:
+      return 6;
     case SettingType::list:
       return 7;
   }

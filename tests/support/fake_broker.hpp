@@ -285,6 +285,38 @@ class FakeBroker final : public Broker {
     *id = next_producer_id_++;
     return {};
   }
+  Status alter_topic(const TopicEdit& edit) noexcept override {
+    const std::lock_guard lock(mutex_);
+    if (!topics_.contains(edit.topic)) return {ErrorCode::not_found, "no such topic"};
+    for (const SettingEdit& one : edit.edits) {
+      if (one.setting.name == "bad.setting") return {ErrorCode::invalid_argument, "unknown setting 'bad.setting'"};
+    }
+    std::string text = edit.replace_all ? "replace" : "edit";
+    if (edit.validate_only) text += " (validate)";
+    constexpr const char* kSigns[] = {"=", "!", "+", "-"};
+    for (const SettingEdit& one : edit.edits) {
+      text += " " + std::string(one.setting.name) + kSigns[static_cast<int>(one.change)] + std::string(one.setting.value);
+    }
+    alterations.push_back(std::string(edit.topic) + ": " + text);
+    return {};
+  }
+  Status delete_records(std::string_view topic, PartitionId partition, Offset before, Offset* log_start) noexcept override {
+    const std::lock_guard lock(mutex_);
+    if (find(topic, partition) == nullptr) return {ErrorCode::not_found, "no such partition"};
+    if (before > Offset{100}) return {ErrorCode::out_of_range, "beyond the end"};
+    if (before == Offset{99}) return {ErrorCode::permission_denied, "compacted"};
+    *log_start = before == kNoOffset ? Offset{100} : before;
+    return {};
+  }
+  void visit_usage(UsageVisitor& visitor) noexcept override {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, partitions] : topics_) {
+      for (std::size_t i = 0; i < partitions.size(); ++i) {
+        visitor.usage({name, static_cast<PartitionId>(i), i % 2 == 0 ? "even" : "odd", 1000 + i, ErrorCode::ok});
+      }
+    }
+  }
+  std::vector<std::string> alterations;  ///< "topic: edit name=value name! name+word name-word"
 
  private:
   Partition* find(std::string_view topic, PartitionId partition) {

@@ -5,7 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -33,12 +35,19 @@ class FakeStorage final : public StorageEngine {
     Offset start{0};
     Offset end{0};
     Offset durable{0};
+    [[nodiscard]] std::uint64_t bytes() const {
+      std::uint64_t sum = 0;
+      for (const auto& batch : batches) sum += batch->bytes.size();
+      return sum;
+    }
     bool open = false;
     bool clean = true;
     PartitionSettings settings;
     std::atomic<int> retained = 0;
     std::uint32_t domain = 0;
     std::uint64_t position = 0;  ///< of the last append
+    std::set<Offset> bounds;     ///< ends of segments
+    std::size_t in_segment = 0;  ///< batches in the active one
   };
   using Key = std::pair<std::string, PartitionId>;
 
@@ -52,7 +61,12 @@ class FakeStorage final : public StorageEngine {
   std::atomic<bool> file_slices{false};  ///< reads hand out file ranges
   std::atomic<std::int32_t> append_error{0};
   std::atomic<std::int32_t> read_error{0};
-  std::set<PartitionId> refuse_open;  ///< these partitions answer corrupt
+  std::set<PartitionId> refuse_open;            ///< these partitions answer corrupt
+  std::atomic<bool> replaces{true};             ///< replace() works
+  std::atomic<std::size_t> segment_batches{4};  ///< so many batches make a segment
+  std::atomic<std::int32_t> replace_error{0};
+  std::atomic<int> replacements{0};
+  std::function<void()> while_replacing;  ///< called in the middle of a replace()
   std::atomic<int> appends{0};
   std::atomic<int> reads{0};
 
@@ -104,6 +118,7 @@ class FakeStorage final : public StorageEngine {
   [[nodiscard]] Durability durability() const noexcept override { return durability_; }
   Status start() noexcept override { return {}; }
   Status stop() noexcept override { return {}; }
+  [[nodiscard]] bool can_replace() const noexcept override { return replaces; }
 
   Status open(const PartitionKey& key, Offset start, const PartitionSettings& settings, PartitionLog** log) noexcept override {
     if (refuse_open.contains(key.partition)) return {ErrorCode::corrupt, "segment 7 is damaged at byte 99"};
@@ -160,7 +175,7 @@ class FakeStorage final : public StorageEngine {
       return {.start = stored_->start,
               .end = stored_->end,
               .durable = stored_->durable,
-              .bytes = 0,
+              .bytes = stored_->bytes(),
               .segments = 1,
               .clean = stored_->clean};
     }
@@ -181,6 +196,10 @@ class FakeStorage final : public StorageEngine {
         batch->max_timestamp = header.max_timestamp();
         batch->bytes.assign(batches.begin(), batches.begin() + static_cast<std::ptrdiff_t>(size));
         stored_->batches.push_back(std::move(batch));
+        if (++stored_->in_segment >= engine_.segment_batches) {
+          stored_->bounds.insert(stored_->batches.back()->next);
+          stored_->in_segment = 0;
+        }
         batches = batches.subspan(size);
       }
       stored_->end = next;
@@ -237,6 +256,48 @@ class FakeStorage final : public StorageEngine {
     Status retain(TimestampMs) noexcept override {
       const std::lock_guard lock(engine_.mutex_);
       ++stored_->retained;
+      return {};
+    }
+    [[nodiscard]] Offset segment_end(Offset from) noexcept override {
+      const std::lock_guard lock(engine_.mutex_);
+      if (from < stored_->start || from >= stored_->end) return kNoOffset;
+      const auto bound = stored_->bounds.upper_bound(from);
+      return bound == stored_->bounds.end() ? kNoOffset : *bound;
+    }
+    Status replace(Offset from, Offset to, BatchSource& source) noexcept override {
+      if (const auto error = engine_.replace_error.load(); error != 0) {
+        return {static_cast<ErrorCode>(error), "replace failed by the test"};
+      }
+      std::vector<std::shared_ptr<StoredBatch>> kept;
+      Offset expected = from;
+      for (;;) {
+        Bytes run;
+        STREAMBUS_TRY_STATUS(source.next(&run));
+        if (engine_.while_replacing) engine_.while_replacing();
+        if (run.empty()) break;
+        for (std::size_t size = 0; !run.empty(); run = run.subspan(size)) {
+          STREAMBUS_TRY_STATUS(check_stored_batch(run, &size));
+          const BatchHeader header(run.data());
+          if (header.base_offset() < expected || header.next_offset() > to) return {ErrorCode::invalid_argument, "outside"};
+          expected = header.next_offset();
+          auto batch = std::make_shared<StoredBatch>();
+          batch->first = header.base_offset();
+          batch->next = expected;
+          batch->max_timestamp = header.max_timestamp();
+          batch->bytes.assign(run.begin(), run.begin() + static_cast<std::ptrdiff_t>(size));
+          kept.push_back(std::move(batch));
+        }
+      }
+      const std::lock_guard lock(engine_.mutex_);
+      const auto is_bound = [this](Offset at) { return at == stored_->start || stored_->bounds.contains(at); };
+      if (!is_bound(from) || !stored_->bounds.contains(to)) return {ErrorCode::invalid_argument, "no bounds"};
+      auto& batches = stored_->batches;
+      const auto below = [](Offset bound) { return [bound](const auto& batch) { return batch->next <= bound; }; };
+      const auto first = std::partition_point(batches.begin(), batches.end(), below(from));
+      const auto last = std::partition_point(first, batches.end(), below(to));
+      batches.insert(batches.erase(first, last), kept.begin(), kept.end());
+      stored_->bounds.erase(stored_->bounds.upper_bound(from), stored_->bounds.find(to));
+      ++engine_.replacements;
       return {};
     }
     Status close() noexcept override {

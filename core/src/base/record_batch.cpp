@@ -50,12 +50,33 @@ Status frame_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
   return {};
 }
 
-Status check_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
+namespace {
+
+Status check_sum(Bytes bytes, std::size_t* total_bytes) noexcept {
   STREAMBUS_TRY_STATUS(frame_batch(bytes, total_bytes));
   const BatchHeader header(bytes.data());
   const std::uint32_t crc = crc32c(bytes.subspan(kCrcStart, *total_bytes - kCrcStart));
   if (crc != header.crc())
     return bad(ErrorCode::corrupt, "record batch checksum: expected %08x, found %08x", header.crc(), crc);
+  return {};
+}
+
+}  // namespace
+
+Status check_stored_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
+  STREAMBUS_TRY_STATUS(check_sum(bytes, total_bytes));
+  const BatchHeader header(bytes.data());
+  if (header.last_offset_delta() >= 0 && header.record_count() >= 0 &&
+      header.record_count() - 1 <= header.last_offset_delta()) {
+    return {};
+  }
+  return bad(ErrorCode::invalid_record, "record count: expected 0 to %d within the offsets, found %d",
+             header.last_offset_delta() + 1, header.record_count());
+}
+
+Status check_batch(Bytes bytes, std::size_t* total_bytes) noexcept {
+  STREAMBUS_TRY_STATUS(check_sum(bytes, total_bytes));
+  const BatchHeader header(bytes.data());
   if (header.record_count() <= 0) {
     return bad(ErrorCode::invalid_record, "record count: expected at least 1, found %d", header.record_count());
   }

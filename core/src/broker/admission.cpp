@@ -41,6 +41,23 @@ Status check_header(const AdmissionRules& rules, const CodecSet& codecs, const B
   return {};
 }
 
+/// Every record of a compacted topic has a key: it is all that says what replaces what.
+Status check_keys(const CodecSet& codecs, Bytes batch_bytes, MessageBuffer& scratch) noexcept {
+  const BatchHeader batch(batch_bytes.data());
+  Bytes body;
+  STREAMBUS_TRY_STATUS(decompress_batch(codecs, batch_bytes, kBodyBytesMax, scratch, &body));
+  RecordReader reader(body, batch.record_count());
+  int index = 0;
+  for (RecordView record; reader.next(record); ++index) {
+    if (!record.has_key) {
+      return refuse(ErrorCode::invalid_record,
+                    "the topic is compacted (cleanup.policy): expected records with keys, record %d of the batch has none",
+                    index);
+    }
+  }
+  return reader.ok() ? Status() : Status(ErrorCode::invalid_record, "the records of the batch do not decode");
+}
+
 /// Several batches in one call must be one producer's, in sequence: then the first one's check speaks for all.
 Status check_sequence(const AdmittedBatches& so_far, const ProducerStamp& stamp) noexcept {
   if (stamp.producer_id != so_far.first.producer_id || stamp.epoch != so_far.first.epoch) {
@@ -98,6 +115,7 @@ Status admit(const AdmissionRules& rules, const CodecSet& codecs, MutableBytes b
     STREAMBUS_TRY_STATUS(check_batch(left.first(bytes), &bytes));
     const BatchHeader batch(left.data());
     STREAMBUS_TRY_STATUS(check_header(rules, codecs, batch));
+    if (rules.keys_required) STREAMBUS_TRY_STATUS(check_keys(codecs, left.first(bytes), workspace.scratch));
     const ProducerStamp stamp = stamp_of(batch);
     if (out->record_count == 0) {
       out->first = stamp;

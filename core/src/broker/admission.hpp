@@ -14,6 +14,7 @@ struct AdmissionRules {
 
   std::int32_t batch_bytes_max = 1'048'588;
   bool log_append_time = false;
+  bool keys_required = false;              ///< a compacted topic: records are looked at
   std::uint8_t compression = kAsProduced;  ///< or a compression id that the topic's batches are stored in
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <set>
 
 #include "broker_core.hpp"
 
@@ -23,6 +24,18 @@ Status guarded(const Work& work) noexcept {
   }
 }
 
+/// A list with words added or taken out.
+std::string edited_list(std::string_view now, const SettingEdit& edit) {
+  std::vector<std::string_view> words = split_setting_list(now);
+  for (const std::string_view word : split_setting_list(edit.setting.value)) {
+    std::erase(words, word);
+    if (edit.change == SettingChange::append) words.push_back(word);
+  }
+  std::string text;
+  for (const std::string_view word : words) text += (text.empty() ? "" : ",") + std::string(word);
+  return text;
+}
+
 }  // namespace
 
 StorageEngine* BrokerCore::engine(std::string_view storage) const noexcept {
@@ -37,7 +50,8 @@ Ref<Partition> BrokerCore::make_partition(std::string_view name, const StoredTop
                                                             .id = static_cast<PartitionId>(id),
                                                             .engine = engine(topic.storage),
                                                             .settings = policy.partition_settings(),
-                                                            .rules = policy.admission_rules(codecs_)}));
+                                                            .rules = policy.admission_rules(codecs_),
+                                                            .compaction = policy.compaction_rules()}));
 }
 
 Result<> BrokerCore::check_running() const {
@@ -75,6 +89,7 @@ Result<StoredTopic> BrokerCore::plan_topic(std::string_view name, std::int32_t p
     return fail(ErrorCode::invalid_argument,
                 "storage of topic '" + std::string(name) + "': expected one of " + known + ", found '" + topic.storage + "'");
   }
+  STREAMBUS_TRY(check_can_compact(name, topic.settings, topic.storage));
   STREAMBUS_TRY(check_room(static_cast<std::size_t>(partitions)));
   STREAMBUS_TRY_ASSIGN(topic.id, make_topic_id());
   topic.partitions.assign(static_cast<std::size_t>(partitions), LeaderEpochs().starts());
@@ -172,6 +187,95 @@ Status BrokerCore::visit_settings(std::string_view topic_name, SettingVisitor& v
                      .read_only = spec.read_only});
   }
   return {};
+}
+
+Result<> BrokerCore::check_can_compact(std::string_view topic, const SettingMap& settings, std::string_view storage) const {
+  const StorageEngine* const keeper = engine(storage);
+  if (keeper == nullptr || keeper->can_replace()) return {};
+  if (!TopicPolicy(settings, settings_.topic_defaults.settings).compaction_rules().enabled) return {};
+  return fail(ErrorCode::unsupported, "topic '" + std::string(topic) + "': storage '" + std::string(storage) +
+                                          "' cannot compact: use cleanup.policy \"delete\" or another storage");
+}
+
+/// The settings that a topic has after an edit.
+Result<SettingMap> BrokerCore::edited_settings(const Topic& topic, const TopicEdit& edit) const {
+  const StoredTopic& stored = topic.stored;
+  const TopicPolicy policy(stored.settings, settings_.topic_defaults.settings);
+  SettingMap next;
+  for (const auto& [name, value] : stored.settings) {
+    if (!edit.replace_all || name == setting::kStorage) next[name] = value;
+  }
+  std::set<std::string_view> named;
+  for (const SettingEdit& one : edit.edits) {
+    const std::string name(one.setting.name);
+    if (!named.insert(one.setting.name).second) {
+      return fail(ErrorCode::invalid_argument, name + ": expected each setting once, found it again");
+    }
+    const TopicSettingSpec* const spec = find_topic_setting(name);
+    const bool list = one.change == SettingChange::append || one.change == SettingChange::subtract;
+    if (spec == nullptr) {
+      STREAMBUS_TRY(check_setting(name, "", codecs_));
+    } else if (name == setting::kStorage) {
+      if (one.change == SettingChange::set ? one.setting.value == stored.storage : !next.contains(name)) continue;
+      return fail(ErrorCode::invalid_argument, "streambus.storage: expected '" + stored.storage +
+                                                   "', where the topic is kept: it cannot be changed by a setting");
+    } else if (one.change == SettingChange::reset) {
+      next.erase(name);
+    } else if (list && spec->type != SettingType::list) {
+      return fail(ErrorCode::invalid_argument, name + ": expected a new value, found words to add or take out: it is no list");
+    } else if (list) {
+      const bool set_before = !edit.replace_all && stored.settings.contains(name);
+      const std::string_view now = set_before || !edit.replace_all ? policy.value(*spec).text : spec->default_value;
+      STREAMBUS_TRY_ASSIGN(next[name], check_setting(name, edited_list(now, one), codecs_));
+    } else {
+      STREAMBUS_TRY_ASSIGN(next[name], check_setting(name, one.setting.value, codecs_));
+    }
+  }
+  return next;
+}
+
+/// Keeps the settings and lets the partitions have them.
+Result<> BrokerCore::change_settings(Topic& topic, SettingMap settings) {
+  StoredTopic changed = topic.stored;
+  changed.settings = std::move(settings);
+  StoredState next = store_.state();
+  next.topics[topic.name] = changed;
+  STREAMBUS_TRY(store_.commit(std::move(next)));
+  {
+    const std::lock_guard lock(topics_mutex_);
+    topic.stored = std::move(changed);
+  }
+  const TopicPolicy policy(topic.stored.settings, settings_.topic_defaults.settings);
+  for (const Ref<Partition>& partition : topic.partitions) {
+    const Status status =
+        partition->apply(policy.partition_settings(), policy.admission_rules(codecs_), policy.compaction_rules());
+    if (!status.ok()) {
+      log(LogLevel::warning, "the storage of topic '" + topic.name + "' does not take the changed settings: " + status.text);
+    }
+  }
+  return {};
+}
+
+Status BrokerCore::alter_topic(const TopicEdit& edit) noexcept {
+  return guarded([&]() -> Result<> {
+    const std::lock_guard admin(admin_mutex_);
+    STREAMBUS_TRY(check_running());
+    const Ref<Topic> topic = find(edit.topic);
+    if (!topic) return fail(ErrorCode::not_found, "there is no topic '" + std::string(edit.topic) + "'");
+    STREAMBUS_TRY_ASSIGN(SettingMap next, edited_settings(*topic, edit));
+    STREAMBUS_TRY(check_can_compact(topic->name, next, topic->stored.storage));
+    if (edit.validate_only || next == topic->stored.settings) return {};
+    if (const auto file = configured_.find(topic->name); file != configured_.end()) {
+      for (const SettingEdit& one : edit.edits) {
+        if (!file->second.contains(one.setting.name)) continue;
+        log(LogLevel::warning, "topic '" + topic->name + "': " + std::string(one.setting.name) +
+                                   " is changed until the next start, when the configuration file sets it again");
+      }
+    }
+    STREAMBUS_TRY(change_settings(*topic, std::move(next)));
+    log(LogLevel::info, "topic '" + topic->name + "': settings changed");
+    return {};
+  });
 }
 
 Status BrokerCore::new_producer_id(std::int64_t* id) noexcept {

@@ -2,6 +2,9 @@
 
 #include "broker_core.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <chrono>
 
 namespace streambus::broker {
@@ -32,7 +35,8 @@ BrokerCore::BrokerCore(Host& host, DomainTable& domains, const CodecSet& codecs,
       engines_(std::move(engines)),
       settings_(std::move(settings)),
       environment_{host, domains, codecs},
-      store_(host.files()) {}
+      store_(host.files()),
+      compaction_metrics_(host) {}
 
 BrokerCore::~BrokerCore() { stop(); }
 
@@ -113,6 +117,25 @@ Status BrokerCore::epoch_end(std::string_view topic, PartitionId partition, Lead
   return found->epoch_end(current, wanted, epoch, end);
 }
 
+Status BrokerCore::delete_records(std::string_view topic, PartitionId partition, Offset before, Offset* log_start) noexcept {
+  const Ref<Partition> found = find(topic, partition);
+  if (!found) return {ErrorCode::not_found, "there is no such partition"};
+  return found->delete_records(before, log_start);
+}
+
+void BrokerCore::visit_usage(UsageVisitor& visitor) noexcept {
+  const std::shared_lock lock(topics_mutex_);
+  for (const auto& [name, topic] : by_name_) {
+    for (const Ref<Partition>& partition : topic->partitions) {
+      visitor.usage({.topic = topic->name,
+                     .partition = partition->id(),
+                     .storage = topic->stored.storage,
+                     .bytes = partition->stored_bytes(),
+                     .error = partition->view().error});
+    }
+  }
+}
+
 Status BrokerCore::partition_status(std::string_view topic, PartitionId partition) noexcept {
   const Ref<Partition> found = find(topic, partition);
   if (!found) return {ErrorCode::not_found, "there is no such partition"};
@@ -120,15 +143,22 @@ Status BrokerCore::partition_status(std::string_view topic, PartitionId partitio
 }
 
 void BrokerCore::start_maintenance() {
-  maintenance_ = std::thread([this] {
-    const auto interval = std::chrono::milliseconds(settings_.maintenance_interval_ms);
-    std::unique_lock lock(maintenance_mutex_);
-    while (!maintenance_wake_.wait_for(lock, interval, [this] { return stopping_; })) {
-      lock.unlock();
-      maintain();
-      lock.lock();
-    }
+  maintenance_ = std::thread([this] { run_periodically(settings_.maintenance_interval_ms, &BrokerCore::maintain); });
+  compaction_ = std::thread([this] {
+    // Behind whatever has somebody waiting for it.
+    (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 10);
+    run_periodically(settings_.compaction.check_interval_ms, &BrokerCore::compact);
   });
+}
+
+void BrokerCore::run_periodically(std::int64_t interval_ms, void (BrokerCore::*work)() noexcept) {
+  const auto interval = std::chrono::milliseconds(interval_ms);
+  std::unique_lock lock(maintenance_mutex_);
+  while (!maintenance_wake_.wait_for(lock, interval, [this] { return stopping_.load(); })) {
+    lock.unlock();
+    (this->*work)();
+    lock.lock();
+  }
 }
 
 void BrokerCore::maintain() noexcept {
@@ -145,6 +175,10 @@ void BrokerCore::stop() noexcept {
   }
   maintenance_wake_.notify_all();
   if (maintenance_.joinable()) maintenance_.join();
+  if (compaction_.joinable()) {
+    for (const Ref<Partition>& partition : all_partitions()) partition->stop_compaction();
+    compaction_.join();
+  }
   const std::lock_guard admin(admin_mutex_);
   if (std::exchange(stopped_, true)) return;
   const std::vector<Ref<Partition>> partitions = all_partitions();

@@ -3,6 +3,7 @@
 //
 // Lock order, outermost first; a thread that holds one takes only later ones:
 //   BrokerCore::admin_mutex_       one administrative change at a time; held while files are written
+//   Partition::upkeep_             held while a log is compacted, cut or closed
 //   Partition::snapshot_mutex_
 //   BrokerCore::topics_mutex_      who finds a topic shares it, briefly; nothing blocks under it
 //   Partition::mutex_              the append lock
@@ -31,8 +32,21 @@ struct BrokerSettings {
   std::int32_t node_id = 0;
   bool auto_create_topics = true;
   std::int64_t maintenance_interval_ms = 60'000;
+  CompactionLimits compaction{};
   std::function<void()> housekeeping{};  ///< called with every round of maintenance, on its thread; must not throw
   TopicSection topic_defaults;
+};
+
+/// What compaction shows of itself.
+struct CompactionMetrics {
+  explicit CompactionMetrics(Host& host) noexcept;
+  Metric& runs;
+  Metric& failures;
+  Metric& read_bytes;
+  Metric& written_bytes;
+  Metric& removed_records;
+  Metric& run_ns;
+  Metric& dirty_permille;
 };
 
 /// Topics, partitions and what clients do with them. Uses storage engines and codecs that others own and that outlive it.
@@ -48,11 +62,14 @@ class BrokerCore final : public Broker {
   /// Errors: what makes the whole broker unusable: the list of topics cannot be read or written, a topic cannot be created.
   [[nodiscard]] Result<> start(const std::vector<TopicSection>& topics);
 
-  /// Starts the thread that enforces retention.
+  /// Starts the threads that enforce retention and compact.
   void start_maintenance();
 
   /// Runs maintenance now, on the calling thread. Blocks.
   void maintain() noexcept;
+
+  /// Compacts every partition that needs it now, on the calling thread, the dirtiest first. Blocks. One thread at a time.
+  void compact() noexcept;
 
   /// Closes all partitions; whoever still waits is told `cancelled`. Idempotent. Blocks.
   void stop() noexcept;
@@ -79,6 +96,9 @@ class BrokerCore final : public Broker {
   Status epoch_end(std::string_view topic, PartitionId partition, LeaderEpoch current, LeaderEpoch wanted, LeaderEpoch* epoch,
                    Offset* end) noexcept override;
   Status new_producer_id(std::int64_t* id) noexcept override;
+  Status alter_topic(const TopicEdit& edit) noexcept override;
+  Status delete_records(std::string_view topic, PartitionId partition, Offset before, Offset* log_start) noexcept override;
+  void visit_usage(UsageVisitor& visitor) noexcept override;
 
  private:
   struct NameHash {
@@ -90,6 +110,11 @@ class BrokerCore final : public Broker {
   [[nodiscard]] Ref<Topic> find(std::string_view topic) const noexcept;
   [[nodiscard]] std::vector<Ref<Partition>> all_partitions() const;
   void log(LogLevel level, const std::string& text) noexcept { host_.log(level, text); }
+  void run_periodically(std::int64_t interval_ms, void (BrokerCore::*work)() noexcept);
+
+  // Of the thread that compacts: broker_compaction.cpp.
+  void compact(Partition& partition) noexcept;
+  void write_compaction_progress() noexcept;
 
   // Under admin_mutex_.
   [[nodiscard]] Result<> load_topics();
@@ -97,6 +122,10 @@ class BrokerCore final : public Broker {
   void remove_orphans() noexcept;
   [[nodiscard]] Result<> configure_topic(const TopicSection& section);
   [[nodiscard]] Result<> update_topic(const TopicSection& section);
+  [[nodiscard]] Result<SettingMap> edited_settings(const Topic& topic, const TopicEdit& edit) const;
+  [[nodiscard]] Result<> change_settings(Topic& topic, SettingMap settings);
+  [[nodiscard]] Result<> check_can_compact(std::string_view topic, const SettingMap& settings, std::string_view storage) const;
+  void read_compaction_progress();
   [[nodiscard]] Result<StoredTopic> plan_topic(std::string_view name, std::int32_t partitions,
                                                std::span<const Setting> settings, std::string_view storage) const;
   [[nodiscard]] Result<> create(std::string_view name, StoredTopic planned);
@@ -128,10 +157,15 @@ class BrokerCore final : public Broker {
 
   std::string cluster_id_;  ///< constant after start()
 
+  /// What [[topic]] sections say; they are applied at each start. Constant after start().
+  std::map<std::string, SettingMap, std::less<>> configured_;
+  CompactionMetrics compaction_metrics_;
+
   std::thread maintenance_;
+  std::thread compaction_;
   std::mutex maintenance_mutex_;
   std::condition_variable maintenance_wake_;
-  bool stopping_ = false;  ///< guarded by maintenance_mutex_
+  std::atomic<bool> stopping_{false};  ///< written under maintenance_mutex_
 };
 
 /// Calls work(0) to work(count - 1) from a few threads and returns when all are done.

@@ -44,7 +44,10 @@ Result<> BrokerCore::start(const std::vector<TopicSection>& topics) {
   STREAMBUS_TRY(load_topics());
   STREAMBUS_TRY(store_raised_epochs());
   remove_orphans();
-  for (const TopicSection& section : topics) STREAMBUS_TRY(configure_topic(section));
+  for (const TopicSection& section : topics) {
+    configured_[section.name] = section.settings;
+    STREAMBUS_TRY(configure_topic(section));
+  }
   return {};
 }
 
@@ -63,8 +66,12 @@ Result<> BrokerCore::load_topics() {
       log(LogLevel::warning, "topic '" + name + "' has compression.type '" + type->second +
                                  "', whose codec is not in the configuration: batches in other codecs will be refused");
     }
+    if (const auto can = check_can_compact(name, stored.settings, stored.storage); !can) {
+      log(LogLevel::warning, can.error().message + "; it is not compacted");
+    }
     publish(std::move(topic));
   }
+  read_compaction_progress();
   for_each_parallel(opening.size(), [&](std::size_t i) {
     const auto& [partition, epochs] = opening[i];
     if (const Status status = partition->open(LeaderEpochs(*epochs), true); !status.ok()) {
@@ -146,24 +153,13 @@ Result<> BrokerCore::update_topic(const TopicSection& section) {
   } else if (wanted > topic->partitions.size()) {
     STREAMBUS_TRY(grow(*topic, wanted));
   }
-  StoredTopic changed = topic->stored;
+  SettingMap changed = topic->stored.settings;
   for (const auto& [name, value] : section.settings) {
-    STREAMBUS_TRY_ASSIGN(changed.settings[name], check_setting(name, value, codecs_));
+    STREAMBUS_TRY_ASSIGN(changed[name], check_setting(name, value, codecs_));
   }
-  if (changed.settings == topic->stored.settings) return {};
-  StoredState next = store_.state();
-  next.topics[section.name] = changed;
-  STREAMBUS_TRY(store_.commit(std::move(next)));
-  {
-    const std::lock_guard lock(topics_mutex_);
-    topic->stored = std::move(changed);
-  }
-  const TopicPolicy policy(topic->stored.settings, settings_.topic_defaults.settings);
-  for (const Ref<Partition>& partition : topic->partitions) {
-    if (const Status status = partition->apply(policy.partition_settings(), policy.admission_rules(codecs_)); !status.ok()) {
-      log(LogLevel::warning, "the storage of topic '" + section.name + "' does not take the changed settings: " + status.text);
-    }
-  }
+  if (changed == topic->stored.settings) return {};
+  STREAMBUS_TRY(check_can_compact(section.name, changed, topic->stored.storage));
+  STREAMBUS_TRY(change_settings(*topic, std::move(changed)));
   log(LogLevel::info, "topic '" + section.name + "' takes changed settings from the configuration");
   return {};
 }

@@ -108,6 +108,41 @@ Status scan_headers(PartitionLog& log, Offset from, Offset limit, HeaderVisitor&
   return {};
 }
 
+Status BatchCursor::next(Bytes* batch) {
+  *batch = {};
+  while (left_.empty()) {
+    if (slice_ == result_.slice_count) {
+      if (from_ >= limit_) return {};
+      STREAMBUS_TRY_STATUS(read_more());
+      if (result_.slice_count == 0) return {};
+    }
+    const Slice& slice = result_.slices[slice_++];
+    if (slice.is_file()) {
+      buffer_.resize(static_cast<std::size_t>(slice.bytes));
+      STREAMBUS_TRY_STATUS(read_file(slice, 0, buffer_));
+      left_ = buffer_;
+    } else {
+      left_ = slice.as_memory();
+    }
+  }
+  std::size_t bytes = 0;
+  if (!frame_batch(left_, &bytes).ok()) return broken(from_);
+  *batch = left_.first(bytes);
+  left_ = left_.subspan(bytes);
+  return {};
+}
+
+Status BatchCursor::read_more() {
+  constexpr std::uint64_t kReadBytes = std::uint64_t{1} << 20;
+  pin_.reset();
+  slice_ = 0;
+  result_ = ReadResult();
+  STREAMBUS_TRY_STATUS(log_.read({.from = from_, .limit = limit_, .bytes_max = kReadBytes, .at_least_one = true}, &result_));
+  pin_ = PinRef::adopt(result_.pin);
+  from_ = result_.next;
+  return {};
+}
+
 Status read_batch(PartitionLog& log, Offset at, Offset limit, MessageBuffer& out) noexcept {
   out.reset();
   ReadResult result;

@@ -22,6 +22,7 @@ Partition::Partition(const PartitionEnvironment& environment, PartitionSpec spec
       durability_(spec_.engine == nullptr ? Durability::memory : spec_.engine->durability()),
       rules_(spec_.rules),
       settings_(spec_.settings),
+      compaction_(spec_.compaction),
       snapshots_(environment.host.files(), spec_.topic_id, spec_.id) {}
 
 void Partition::log(LogLevel level, const std::string& text) noexcept {
@@ -79,6 +80,8 @@ Status Partition::open_log(bool existed) {
                                  state.end.value < visible_.load(std::memory_order_relaxed);
   if (existed && values_may_change) epochs_.raise(state.start, state.end);
   producers_ = std::move(producers);
+  progress_.clean_end = std::min(progress_.clean_end, state.end);
+  ++opens_;
   install(opened, std::move(domain), state);
   bytes_since_snapshot_ = replayed;  // so that the next start need not walk them again
   return {};
@@ -103,6 +106,7 @@ PartitionLog* Partition::take_log() noexcept {
 }
 
 Status Partition::reopen() noexcept {
+  const UpkeepLock upkeep(*this);
   {
     const std::lock_guard lock(mutex_);
     if (gone_ != ErrorCode::ok) return {gone_, "the partition is closed"};
@@ -122,6 +126,7 @@ Status Partition::reopen() noexcept {
 }
 
 Status Partition::close() noexcept {
+  const UpkeepLock upkeep(*this);
   PartitionLog* closing = nullptr;
   bool snapshot_due = false;
   {
@@ -137,6 +142,7 @@ Status Partition::close() noexcept {
 }
 
 Status Partition::remove() noexcept {
+  const UpkeepLock upkeep(*this);
   PartitionLog* closing = nullptr;
   {
     const std::scoped_lock lock(mutex_, gate_);
@@ -174,17 +180,24 @@ void Partition::write_snapshot() noexcept {
   }
 }
 
-Status Partition::apply(const PartitionSettings& settings, const AdmissionRules& rules) noexcept {
+Status Partition::apply(const PartitionSettings& settings, const AdmissionRules& rules,
+                        const CompactionRules& compaction) noexcept {
   rules_.store(rules, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
   settings_ = settings;
+  compaction_ = compaction;
   return log_ == nullptr ? Status() : log_->apply(settings);
 }
 
 void Partition::maintain(TimestampMs wall_ms, std::int64_t monotonic_ns) noexcept {
+  const std::unique_lock upkeep(upkeep_, std::try_to_lock);
   const std::lock_guard lock(mutex_);
   producers_.expire(monotonic_ns - kProducerIdleNs);
   if (!writable().ok()) return;
+  if (!upkeep.owns_lock()) {
+    retention_owed_.store(true);
+    return;
+  }
   if (const Status status = log_->retain(wall_ms); !status.ok()) {
     log(LogLevel::warning, "retention failed: " + std::string(status.message()));
     if (status.code == ErrorCode::io_error || status.code == ErrorCode::corrupt) take_offline(status);
@@ -213,6 +226,11 @@ void Partition::take_offline(const Status& reason) noexcept {
 Status Partition::offline_reason() noexcept {
   const std::lock_guard lock(mutex_);
   return writable();
+}
+
+std::uint64_t Partition::stored_bytes() noexcept {
+  const std::shared_lock gate(gate_);
+  return log_ == nullptr ? 0 : log_->state().bytes;
 }
 
 PartitionView Partition::view() noexcept {

@@ -7,10 +7,12 @@
 #include <string>
 
 #include "admission.hpp"
+#include "compaction.hpp"
 #include "durability.hpp"
 #include "leader_epochs.hpp"
 #include "producer_snapshots.hpp"
 #include "producer_table.hpp"
+#include "streambus/config/config.hpp"
 #include "streambus/plugin/broker.hpp"
 #include "watch_list.hpp"
 
@@ -31,6 +33,7 @@ struct PartitionSpec {
   StorageEngine* engine = nullptr;  ///< null: its storage is not configured; the partition is offline
   PartitionSettings settings;
   AdmissionRules rules;
+  CompactionRules compaction;
 };
 
 /// One partition: assigns offsets, decides what is visible, keeps producers and epochs.
@@ -65,22 +68,57 @@ class Partition final : public DurableTarget {
   static void unwatch(FetchWatch& watch) noexcept;
 
   /// Takes changed settings into account. May block.
-  Status apply(const PartitionSettings& settings, const AdmissionRules& rules) noexcept;
+  Status apply(const PartitionSettings& settings, const AdmissionRules& rules, const CompactionRules& compaction) noexcept;
 
-  /// Enforces retention, forgets idle producers, notices a failed domain. May block.
+  /// Enforces retention, forgets idle producers, notices a failed domain. Where a compaction has the log, retention follows
+  /// that. May block.
   void maintain(TimestampMs wall_ms, std::int64_t monotonic_ns) noexcept;
+
+  /// See Broker::delete_records. Interrupts a compaction. May block.
+  Status delete_records(Offset before, Offset* log_start) noexcept;
+
+  /// Whether there is enough to compact. May read from the disk.
+  [[nodiscard]] CompactionNeed compaction_need(TimestampMs now) noexcept;
+  /// Compacts what can be compacted. From one thread at a time. Blocks for long, but gives way to whoever changes the log.
+  /// Errors: see Compactor::compact.
+  Status compact(const CompactionLimits& limits, CompactionReport* report) noexcept;
+  /// Ends a compaction that runs, and keeps others from beginning: the broker stops.
+  void stop_compaction() noexcept { compaction_stopped_.store(true); }
+  [[nodiscard]] CompactionProgress compaction_progress() const;
+  /// Before open(): what an earlier run wrote down.
+  void restore_compaction_progress(const CompactionProgress& progress);
 
   void durable_to(Offset end) noexcept override;
 
   [[nodiscard]] PartitionView view() noexcept;
+  /// Bytes of record batches; 0 while the log is closed.
+  [[nodiscard]] std::uint64_t stored_bytes() noexcept;
   [[nodiscard]] std::vector<EpochStart> epoch_starts() const;
   [[nodiscard]] PartitionId id() const noexcept { return spec_.id; }
   [[nodiscard]] const std::string& topic() const noexcept { return spec_.topic; }
+  [[nodiscard]] const std::string& topic_id() const noexcept { return spec_.topic_id; }
   /// Why the partition takes no writes; ok where it does.
   [[nodiscard]] Status offline_reason() noexcept;
 
  private:
   void dispose() noexcept override { delete this; }
+
+  class Compaction;
+  /// Takes upkeep_; a compaction that has it gives way.
+  class UpkeepLock {
+   public:
+    explicit UpkeepLock(Partition& partition) noexcept : partition_(partition) {
+      partition_.upkeep_wanted_.fetch_add(1);
+      partition_.upkeep_.lock();
+      partition_.upkeep_wanted_.fetch_sub(1);
+    }
+    UpkeepLock(const UpkeepLock&) = delete;
+    UpkeepLock& operator=(const UpkeepLock&) = delete;
+    ~UpkeepLock() { partition_.upkeep_.unlock(); }
+
+   private:
+    Partition& partition_;
+  };
 
   struct Appended {
     ProduceOutcome outcome = ProduceOutcome::done;
@@ -127,6 +165,12 @@ class Partition final : public DurableTarget {
   std::atomic<bool> offline_{true};
   WatchList watches_;
 
+  /// Outermost: held by whoever removes, replaces or closes what the log holds, so that these come one at a time.
+  std::mutex upkeep_;
+  std::atomic<int> upkeep_wanted_{0};        ///< others than a compaction wait for it
+  std::atomic<bool> retention_owed_{false};  ///< to whoever releases it
+  std::atomic<bool> compaction_stopped_{false};
+
   /// Held shared by whoever uses log_ without mutex_, exclusively (with mutex_) by whoever replaces it.
   std::shared_mutex gate_;
   mutable std::mutex mutex_;
@@ -138,6 +182,9 @@ class Partition final : public DurableTarget {
   // Guarded by mutex_.
   Status offline_reason_{ErrorCode::offline, "the partition is not open yet"};
   PartitionSettings settings_;
+  CompactionRules compaction_;
+  CompactionProgress progress_;
+  std::uint32_t opens_ = 0;
   ProducerTable producers_;
   std::uint64_t last_position_ = 0;
   std::uint64_t bytes_since_snapshot_ = 0;

@@ -20,7 +20,7 @@ class Replay final : public HeaderVisitor {
     const ProducerStamp stamp{.producer_id = batch.producer_id(),
                               .epoch = batch.producer_epoch(),
                               .first_sequence = batch.base_sequence(),
-                              .record_count = batch.record_count()};
+                              .record_count = batch.last_offset_delta() + 1};  // as produced: compaction may have removed some
     table_.record(stamp,
                   {.first_sequence = stamp.first_sequence,
                    .last_sequence = stamp.last_sequence(),

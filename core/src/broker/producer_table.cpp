@@ -68,6 +68,14 @@ void ProducerTable::expire(std::int64_t before_ns) noexcept {
   std::erase_if(producers_, [before_ns](const auto& entry) { return entry.second.used_ns < before_ns; });
 }
 
+std::unordered_map<std::int64_t, Offset> ProducerTable::ends() const {
+  std::unordered_map<std::int64_t, Offset> ends;
+  for (const auto& [id, producer] : producers_) {
+    if (producer.count > 0) ends.emplace(id, producer.last().last);
+  }
+  return ends;
+}
+
 void ProducerTable::forget_idle_quarter() {
   std::vector<std::int64_t> times;
   times.reserve(producers_.size());

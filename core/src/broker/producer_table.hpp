@@ -64,6 +64,9 @@ class ProducerTable {
   /// Forgets producers that did nothing since `before_ns`.
   void expire(std::int64_t before_ns) noexcept;
 
+  /// The last offset of each producer.
+  [[nodiscard]] std::unordered_map<std::int64_t, Offset> ends() const;
+
   [[nodiscard]] std::size_t size() const noexcept { return producers_.size(); }
 
   void encode(MetaWriter& out) const;

@@ -179,6 +179,7 @@ Result<> Runtime::State::start_broker() {
   broker::BrokerSettings settings{.node_id = config.node_id,
                                   .auto_create_topics = config.auto_create_topics,
                                   .maintenance_interval_ms = config.retention_check_interval_ms,
+                                  .compaction = config.compaction,
                                   .housekeeping = [this] { services->trim_buffers(); },
                                   .topic_defaults = config.topic_defaults};
   for (auto& [name, value] : settings.topic_defaults.settings) {

@@ -1,5 +1,6 @@
 #include "topic_policy.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include "topic.hpp"
@@ -40,15 +41,32 @@ std::int64_t TopicPolicy::number(std::string_view name) const noexcept {
 }
 
 PartitionSettings TopicPolicy::partition_settings() const noexcept {
-  return {.retention_ms = number(setting::kRetentionMs),
-          .retention_bytes = number(setting::kRetentionBytes),
-          .segment_bytes = number(setting::kSegmentBytes),
-          .segment_ms = number(setting::kSegmentMs)};
+  const CompactionRules compaction = compaction_rules();
+  // A segment that is appended to is not compacted: it must end before its first record is too old for that.
+  const std::int64_t segment_ms = number(setting::kSegmentMs);
+  return {.retention_ms = compaction.deletes ? number(setting::kRetentionMs) : -1,
+          .retention_bytes = compaction.deletes ? number(setting::kRetentionBytes) : -1,
+          .segment_bytes = compaction.segment_bytes,
+          .segment_ms = compaction.enabled ? std::min(segment_ms, compaction.lag_ms_max) : segment_ms};
+}
+
+CompactionRules TopicPolicy::compaction_rules() const noexcept {
+  const std::string_view policy = text(setting::kCleanupPolicy);
+  const std::string_view ratio = text(setting::kDirtyRatioMin);
+  CompactionRules rules{.enabled = policy.find("compact") != std::string_view::npos,
+                        .deletes = policy.find("delete") != std::string_view::npos,
+                        .lag_ms_min = number(setting::kCompactionLagMsMin),
+                        .lag_ms_max = number(setting::kCompactionLagMsMax),
+                        .tombstone_ms = number(setting::kDeleteRetentionMs),
+                        .segment_bytes = number(setting::kSegmentBytes)};
+  std::from_chars(ratio.data(), ratio.data() + ratio.size(), rules.dirty_ratio_min);
+  return rules;
 }
 
 AdmissionRules TopicPolicy::admission_rules(const CodecSet& codecs) const noexcept {
   AdmissionRules rules;
   rules.batch_bytes_max = static_cast<std::int32_t>(number(setting::kMaxMessageBytes));
+  rules.keys_required = compaction_rules().enabled;
   rules.log_append_time = text(setting::kTimestampType) == "LogAppendTime";
   const std::string_view type = text(setting::kCompressionType);
   if (type == "none") {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "admission.hpp"
+#include "compaction.hpp"
 #include "streambus/config/topic_settings.hpp"
 #include "streambus/plugin/storage.hpp"
 
@@ -25,6 +26,7 @@ class TopicPolicy {
   [[nodiscard]] Value value(const TopicSettingSpec& spec) const noexcept;
 
   [[nodiscard]] PartitionSettings partition_settings() const noexcept;
+  [[nodiscard]] CompactionRules compaction_rules() const noexcept;
   /// A codec that is not loaded any more leaves an id that no batch can be stored in: admission says so.
   [[nodiscard]] AdmissionRules admission_rules(const CodecSet& codecs) const noexcept;
 

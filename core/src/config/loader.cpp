@@ -194,6 +194,9 @@ void Loader::read_broker() {
   config_.node_id = static_cast<std::int32_t>(values.integer("node_id"));
   config_.auto_create_topics = values.boolean("auto_create_topics");
   config_.retention_check_interval_ms = values.duration_ns("retention_check_interval") / kMs;
+  config_.compaction.check_interval_ms = values.duration_ns("compaction_check_interval") / kMs;
+  config_.compaction.memory_bytes = values.size("compaction_memory");
+  config_.compaction.bytes_per_second = values.size("compaction_rate");
   config_.shutdown_timeout_ms = values.duration_ns("shutdown_timeout") / kMs;
   config_.services.buffers.bytes_max = values.size("buffer_bytes_max");
   if (auto tiers = parse_buffer_tiers(values.text("buffer_tiers"))) {

@@ -27,8 +27,7 @@ std::vector<std::string_view> setting_names() {
 }
 
 std::string setting_to_toml(const TopicSettingSpec& spec, std::string_view value) {
-  const bool is_bare = spec.type == SettingType::int32 || spec.type == SettingType::int64 || spec.type == SettingType::boolean;
-  return is_bare ? std::string(value) : quote(value);
+  return spec.type == SettingType::text || spec.type == SettingType::list ? quote(value) : std::string(value);
 }
 
 }  // namespace
@@ -165,7 +164,7 @@ void Loader::read_setting(const SectionScope& scope, const Member& member, Topic
   std::string text;
   if (const auto* const string = node.as<std::string>()) {
     text = *string;
-  } else if (node.as<std::int64_t>() != nullptr || node.as<bool>() != nullptr) {
+  } else if (node.as<std::int64_t>() != nullptr || node.as<bool>() != nullptr || node.as<double>() != nullptr) {
     text = to_toml(node);
   } else {
     refuse(member.key + ": " + wrong_kind(describe_values(spec), node));

@@ -41,6 +41,18 @@ std::optional<std::int64_t> parse_number(SettingUnit unit, std::string_view text
   return std::nullopt;
 }
 
+std::optional<double> plain_real(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::string format_real(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
 std::string format_bound(SettingUnit unit, std::int64_t value) {
   if (value < 0 || unit == SettingUnit::none || value == kInt64Max || value == kInt32Max) return std::to_string(value);
   if (unit == SettingUnit::bytes) return format_size(value);
@@ -58,12 +70,21 @@ std::unexpected<Error> refuse(const TopicSettingSpec& spec, std::string_view val
               std::string(spec.name) + ": expected " + describe_values(spec) + ", found \"" + std::string(value) + "\"");
 }
 
-Result<std::string> check_word(const TopicSettingSpec& spec, std::string_view value) {
-  if (spec.name == setting::kCleanupPolicy && value.find("compact") != std::string_view::npos) {
-    return fail(ErrorCode::unsupported,
-                "cleanup.policy: compaction is not offered yet: expected \"delete\", found \"" + std::string(value) +
-                    "\"; use \"delete\" with retention.ms and retention.bytes (both -1 keep everything)");
+/// One or more of the choices, separated by commas, each once; normalized to the order of the table.
+Result<std::string> check_list(const TopicSettingSpec& spec, std::string_view value) {
+  const std::vector<std::string_view> choices = split_choices(spec.choices);
+  std::vector<std::string_view> found = split_setting_list(value);
+  std::string normalized;
+  for (const std::string_view choice : choices) {
+    const auto count = std::erase(found, choice);
+    if (count > 1) return refuse(spec, value);
+    if (count == 1) normalized += (normalized.empty() ? "" : ",") + std::string(choice);
   }
+  if (!found.empty() || normalized.empty()) return refuse(spec, value);
+  return normalized;
+}
+
+Result<std::string> check_word(const TopicSettingSpec& spec, std::string_view value) {
   if (spec.name == setting::kCompressionType && value == "uncompressed") return "none";
   if (spec.choices != nullptr) {
     const auto words = split_choices(spec.choices);
@@ -85,8 +106,14 @@ Result<std::string> check_value(const TopicSettingSpec& spec, std::string_view v
     case SettingType::boolean:
       if (value != "true" && value != "false") return refuse(spec, value);
       return std::string(value);
-    case SettingType::text:
+    case SettingType::real: {
+      const auto number = plain_real(value);
+      const bool fits = number && *number >= static_cast<double>(spec.min) && *number <= static_cast<double>(spec.max);
+      return fits ? Result<std::string>(format_real(*number)) : refuse(spec, value);
+    }
     case SettingType::list:
+      return check_list(spec, value);
+    case SettingType::text:
       return check_word(spec, value);
   }
   return refuse(spec, value);
@@ -101,6 +128,19 @@ const TopicSettingSpec* find_topic_setting(std::string_view name) noexcept {
   return nullptr;
 }
 
+std::vector<std::string_view> split_setting_list(std::string_view value) {
+  std::vector<std::string_view> words;
+  for (;;) {
+    const std::size_t comma = value.find(',');
+    std::string_view word = value.substr(0, comma);
+    while (!word.empty() && word.front() == ' ') word.remove_prefix(1);
+    while (!word.empty() && word.back() == ' ') word.remove_suffix(1);
+    words.push_back(word);
+    if (comma == std::string_view::npos) return words;
+    value = value.substr(comma + 1);
+  }
+}
+
 std::string describe_values(const TopicSettingSpec& spec) {
   switch (spec.type) {
     case SettingType::int32:
@@ -113,8 +153,11 @@ std::string describe_values(const TopicSettingSpec& spec) {
     }
     case SettingType::boolean:
       return "true or false";
-    case SettingType::text:
+    case SettingType::real:
+      return "a number from " + std::to_string(spec.min) + " to " + std::to_string(spec.max);
     case SettingType::list:
+      return "one or more of " + join_words(split_choices(spec.choices)) + ", separated by commas";
+    case SettingType::text:
       break;
   }
   if (spec.choices != nullptr) return join_words(split_choices(spec.choices));

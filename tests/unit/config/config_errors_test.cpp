@@ -205,9 +205,14 @@ TEST(TopicSettings, RefuseWithExpectedFoundAndRemedy) {
   EXPECT_THAT(refusal("retention.ms", "1us"), HasSubstr("found \"1us\""));
   EXPECT_THAT(refusal("segment.bytes", "100"), HasSubstr("from 4KiB to 2147483647, found \"100\""));
   EXPECT_THAT(refusal("segment.bytes", "9223372036854775808"), HasSubstr("segment.bytes"));
-  EXPECT_THAT(refusal("cleanup.policy", "compact"),
-              AllOf(HasSubstr("compaction is not offered yet"), HasSubstr("use \"delete\"")));
-  EXPECT_THAT(refusal("cleanup.policy", "compact,delete"), HasSubstr("compaction is not offered yet"));
+  EXPECT_THAT(refusal("cleanup.policy", "compacted"),
+              HasSubstr("one or more of compact or delete, separated by commas, found \"compacted\""));
+  for (const char* list : {"", "compact,", "compact,compact", "compact;delete"}) {
+    EXPECT_THAT(refusal("cleanup.policy", list), HasSubstr("cleanup.policy: expected one or more of")) << list;
+  }
+  for (const char* ratio : {"-0.1", "1.01", "half", "", "1e-1", "nan"}) {
+    EXPECT_THAT(refusal("min.cleanable.dirty.ratio", ratio), HasSubstr("a number from 0 to 1")) << ratio;
+  }
   EXPECT_THAT(refusal("min.insync.replicas", "2"), HasSubstr("found \"2\""));
   EXPECT_THAT(refusal("unclean.leader.election.enable", "true"), HasSubstr("is fixed at false"));
   EXPECT_THAT(refusal("message.timestamp.type", "createtime"), HasSubstr("CreateTime or LogAppendTime"));

@@ -44,6 +44,9 @@ class QuietBroker final : public Broker {
     return {};
   }
   Status new_producer_id(std::int64_t*) noexcept override { return {}; }
+  Status alter_topic(const TopicEdit&) noexcept override { return {}; }
+  Status delete_records(std::string_view, PartitionId, Offset, Offset*) noexcept override { return {}; }
+  void visit_usage(UsageVisitor&) noexcept override {}
 
   void complete() {
     while (waiters != nullptr) std::exchange(waiters, waiters->next)->completed();

@@ -68,6 +68,9 @@ void stamp_batch_crc(MutableBytes batch) noexcept;
 /// Errors: as frame_batch, and invalid_record.
 [[nodiscard]] Status check_batch(Bytes bytes, std::size_t* total_bytes) noexcept;
 
+/// As check_batch() for a batch that a log gave: compaction may have left gaps between its offsets, or no record at all.
+[[nodiscard]] Status check_stored_batch(Bytes bytes, std::size_t* total_bytes) noexcept;
+
 /// One record of an uncompressed batch body; views into the body.
 struct RecordView {
   std::int64_t timestamp_delta_ms = 0;

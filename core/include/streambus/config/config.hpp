@@ -38,12 +38,20 @@ struct TopicSection {
   std::map<std::string, std::string, std::less<>> settings;
 };
 
+/// The bounds of compaction: [broker] compaction_*.
+struct CompactionLimits {
+  std::int64_t check_interval_ms = 15'000;
+  std::uint64_t memory_bytes = std::uint64_t{64} << 20;  ///< for the keys of one pass
+  std::uint64_t bytes_per_second = 0;                    ///< read at most; 0: unlimited
+};
+
 struct BrokerConfig {
   std::filesystem::path data_dir;
   std::int32_t node_id = 0;
   bool auto_create_topics = true;
   std::int64_t retention_check_interval_ms = 60'000;
   std::int64_t shutdown_timeout_ms = 10'000;
+  CompactionLimits compaction;
   ServiceSettings services;
   std::vector<ListenerSection> listeners;
   std::vector<PluginSection> transports;

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "streambus/base/error.hpp"
 #include "streambus/plugin/broker.hpp"
@@ -25,7 +26,7 @@ struct TopicSettingSpec {
   SettingUnit unit = SettingUnit::none;
   std::int64_t min = 0;  ///< bounds of numbers, both included; min == max == 0: none
   std::int64_t max = 0;
-  const char* choices = nullptr;  ///< allowed words separated by '|'
+  const char* choices = nullptr;  ///< allowed words separated by '|'; a list takes any of them, each once
   bool read_only = false;         ///< shown to clients; only its default can be set
 };
 
@@ -39,6 +40,10 @@ inline constexpr std::string_view kRetentionBytes = "retention.bytes";
 inline constexpr std::string_view kSegmentBytes = "segment.bytes";
 inline constexpr std::string_view kSegmentMs = "segment.ms";
 inline constexpr std::string_view kMaxMessageBytes = "max.message.bytes";
+inline constexpr std::string_view kDirtyRatioMin = "min.cleanable.dirty.ratio";
+inline constexpr std::string_view kCompactionLagMsMin = "min.compaction.lag.ms";
+inline constexpr std::string_view kCompactionLagMsMax = "max.compaction.lag.ms";
+inline constexpr std::string_view kDeleteRetentionMs = "delete.retention.ms";
 }  // namespace setting
 
 inline constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
@@ -50,15 +55,31 @@ inline constexpr TopicSettingSpec kTopicSettings[] = {
      .type = SettingType::list,
      .default_value = "delete",
      .doc =
-         "What happens to old data: \"delete\" removes whole segments by retention.ms and retention.bytes. Compaction is not "
-         "offered yet.",
-     .choices = "delete"},
+         "What happens to old data, one or both, separated by a comma: \"delete\" removes whole segments by retention.ms and "
+         "retention.bytes; \"compact\" keeps the latest record of each key. A compacted topic takes no records without a key, "
+         "and those it has from before are removed. Only where the storage can do it.",
+     .choices = "compact|delete"},
     {.name = "compression.type",
      .type = SettingType::text,
      .default_value = "producer",
      .doc = "\"producer\" stores batches as they arrive; \"none\" or the type of a loaded codec (\"lz4\", \"zstd\") makes the "
             "broker "
             "re-encode batches that arrive in another one."},
+    {.name = "delete.retention.ms",
+     .type = SettingType::int64,
+     .default_value = "86400000",
+     .doc = "How long a compacted topic keeps a record without a value, which says that its key is deleted, after the key's "
+            "earlier records are gone: so long may a consumer take for reading it.",
+     .unit = SettingUnit::milliseconds,
+     .min = 0,
+     .max = kInt64Max},
+    {.name = "max.compaction.lag.ms",
+     .type = SettingType::int64,
+     .default_value = "9223372036854775807",
+     .doc = "Age of a record at which its partition is compacted although little of it is new; segments are ended in time.",
+     .unit = SettingUnit::milliseconds,
+     .min = 1,
+     .max = kInt64Max},
     {.name = "max.message.bytes",
      .type = SettingType::int32,
      .default_value = "1048588",
@@ -71,6 +92,20 @@ inline constexpr TopicSettingSpec kTopicSettings[] = {
      .default_value = "CreateTime",
      .doc = "Whose clock the time of a record comes from: the producer's (CreateTime) or the broker's (LogAppendTime).",
      .choices = "CreateTime|LogAppendTime"},
+    {.name = "min.cleanable.dirty.ratio",
+     .type = SettingType::real,
+     .default_value = "0.5",
+     .doc = "Share of a partition's bytes that must not have been compacted yet before it is compacted again. Estimated from "
+            "offsets where records differ in size.",
+     .min = 0,
+     .max = 1},
+    {.name = "min.compaction.lag.ms",
+     .type = SettingType::int64,
+     .default_value = "0",
+     .doc = "Records younger than this are not compacted.",
+     .unit = SettingUnit::milliseconds,
+     .min = 0,
+     .max = kInt64Max},
     {.name = "min.insync.replicas",
      .type = SettingType::int32,
      .default_value = "1",
@@ -126,6 +161,9 @@ inline constexpr TopicSettingSpec kTopicSettings[] = {
 /// count bytes. Whether a codec or storage of the given name exists is the caller's to check.
 /// Errors: not_found (unknown name; the message suggests one), invalid_argument (the message has expected, found, remedy).
 [[nodiscard]] Result<std::string> check_topic_setting(std::string_view name, std::string_view value);
+
+/// The words of a list ("compact, delete"), without the spaces around them; views into `value`.
+[[nodiscard]] std::vector<std::string_view> split_setting_list(std::string_view value);
 
 /// "a whole number of bytes from 4KiB to 2147483647": what the setting takes, for messages and documentation.
 [[nodiscard]] std::string describe_values(const TopicSettingSpec& spec);

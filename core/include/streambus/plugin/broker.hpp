@@ -43,7 +43,7 @@ struct Setting {
   std::string_view value;
 };
 
-enum class SettingType : std::uint8_t { boolean, text, int32, int64, list };
+enum class SettingType : std::uint8_t { boolean, text, int32, int64, list, real };
 enum class SettingSource : std::uint8_t { topic, broker_file, builtin_default };
 
 struct SettingView {
@@ -64,6 +64,47 @@ class SettingVisitor {
 
  protected:
   ~SettingVisitor() = default;
+};
+
+/// What to do with one setting of a topic.
+enum class SettingChange : std::uint8_t {
+  set,
+  reset,     ///< back to the default
+  append,    ///< adds words to a list
+  subtract,  ///< takes words out of a list
+};
+
+struct SettingEdit {
+  SettingChange change = SettingChange::set;
+  Setting setting;  ///< without a value for `reset`
+};
+
+/// A change of a topic's settings.
+struct TopicEdit {
+  std::string_view topic;
+  std::span<const SettingEdit> edits;
+  bool replace_all = false;  ///< settings that no edit names go back to their defaults
+  bool validate_only = false;
+};
+
+/// What a partition takes up. The views are valid during the call that hands it out.
+struct PartitionUsage {
+  std::string_view topic;
+  PartitionId partition = 0;
+  std::string_view storage;         ///< the name of its section
+  std::uint64_t bytes = 0;          ///< of record batches
+  ErrorCode error = ErrorCode::ok;  ///< offline
+};
+
+class UsageVisitor {
+ public:
+  UsageVisitor() = default;
+  UsageVisitor(const UsageVisitor&) = delete;
+  UsageVisitor& operator=(const UsageVisitor&) = delete;
+  virtual void usage(const PartitionUsage& usage) noexcept = 0;
+
+ protected:
+  ~UsageVisitor() = default;
 };
 
 struct TopicSpec {
@@ -215,6 +256,17 @@ class Broker {
 
   /// A producer id never given before. May block.
   virtual Status new_producer_id(std::int64_t* id) noexcept = 0;
+
+  /// Changes settings, durably and for the next request on. All or nothing. May block.
+  /// Errors: not_found, invalid_argument (unknown setting, wrong value, fixed setting, the same one twice: says which),
+  /// unsupported (the storage cannot do it), io_error.
+  virtual Status alter_topic(const TopicEdit& edit) noexcept = 0;
+  /// Removes the records below `before`, or all that is visible where it is kNoOffset; *log_start is the new start. A start
+  /// behind `before` stays. May block. Errors: not_found, out_of_range (beyond what is visible), permission_denied (the
+  /// topic's cleanup.policy does not delete), offline, io_error.
+  virtual Status delete_records(std::string_view topic, PartitionId partition, Offset before, Offset* log_start) noexcept = 0;
+  /// Visits all partitions, in order of topics. The visitor copies what it needs and calls nothing here.
+  virtual void visit_usage(UsageVisitor& visitor) noexcept = 0;
 
  protected:
   ~Broker() = default;
