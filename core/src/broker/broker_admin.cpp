@@ -24,6 +24,14 @@ Status guarded(const Work& work) noexcept {
   }
 }
 
+/// Where an edit wants the topic; empty: says nothing. Those who replace all settings repeat the present one.
+std::string_view wanted_storage(const TopicEdit& edit) noexcept {
+  for (const SettingEdit& one : edit.edits) {
+    if (one.change == SettingChange::set && one.setting.name == setting::kStorage) return one.setting.value;
+  }
+  return {};
+}
+
 /// A list with words added or taken out.
 std::string edited_list(std::string_view now, const SettingEdit& edit) {
   std::vector<std::string_view> words = split_setting_list(now);
@@ -67,6 +75,14 @@ Result<> BrokerCore::check_room(std::size_t more_partitions) const {
                                                ": delete topics or ask for fewer partitions");
 }
 
+Result<> BrokerCore::check_storage(std::string_view topic, std::string_view storage) const {
+  if (engine(storage) != nullptr) return {};
+  std::string known;
+  for (const auto& [section, object] : engines_) known += (known.empty() ? "'" : ", '") + section + "'";
+  return fail(ErrorCode::invalid_argument, "storage of topic '" + std::string(topic) + "': expected one of " + known +
+                                               ", found '" + std::string(storage) + "'");
+}
+
 Result<StoredTopic> BrokerCore::plan_topic(std::string_view name, std::int32_t partitions, std::span<const Setting> settings,
                                            std::string_view storage) const {
   STREAMBUS_TRY(check_topic_name(name));
@@ -83,12 +99,7 @@ Result<StoredTopic> BrokerCore::plan_topic(std::string_view name, std::int32_t p
       return fail(ErrorCode::invalid_argument, "the setting '" + std::string(setting.name) + "' is given twice");
     }
   }
-  if (engine(topic.storage) == nullptr) {
-    std::string known;
-    for (const auto& [section, object] : engines_) known += (known.empty() ? "'" : ", '") + section + "'";
-    return fail(ErrorCode::invalid_argument,
-                "storage of topic '" + std::string(name) + "': expected one of " + known + ", found '" + topic.storage + "'");
-  }
+  STREAMBUS_TRY(check_storage(name, topic.storage));
   STREAMBUS_TRY(check_can_compact(name, topic.settings, topic.storage));
   STREAMBUS_TRY(check_room(static_cast<std::size_t>(partitions)));
   STREAMBUS_TRY_ASSIGN(topic.id, make_topic_id());
@@ -178,6 +189,8 @@ Status BrokerCore::visit_settings(std::string_view topic_name, SettingVisitor& v
     if (spec.name == setting::kStorage) {
       const bool chosen = stored.settings.contains(setting::kStorage) || stored.storage != settings_.topic_defaults.storage;
       value = {stored.storage, chosen ? SettingSource::topic : SettingSource::broker_file};
+    } else if (spec.name == setting::kMigration) {
+      value.text = found->second->migration;
     }
     visitor.setting({.name = spec.name,
                      .value = value.text,
@@ -216,9 +229,9 @@ Result<SettingMap> BrokerCore::edited_settings(const Topic& topic, const TopicEd
     if (spec == nullptr) {
       STREAMBUS_TRY(check_setting(name, "", codecs_));
     } else if (name == setting::kStorage) {
-      if (one.change == SettingChange::set ? one.setting.value == stored.storage : !next.contains(name)) continue;
-      return fail(ErrorCode::invalid_argument, "streambus.storage: expected '" + stored.storage +
-                                                   "', where the topic is kept: it cannot be changed by a setting");
+      if (one.change == SettingChange::set ? !one.setting.value.empty() : !next.contains(name)) continue;  // see alter_topic
+      return fail(ErrorCode::invalid_argument,
+                  "streambus.storage: expected the name of a storage section to move the topic to");
     } else if (one.change == SettingChange::reset) {
       next.erase(name);
     } else if (list && spec->type != SettingType::list) {
@@ -264,7 +277,12 @@ Status BrokerCore::alter_topic(const TopicEdit& edit) noexcept {
     if (!topic) return fail(ErrorCode::not_found, "there is no topic '" + std::string(edit.topic) + "'");
     STREAMBUS_TRY_ASSIGN(SettingMap next, edited_settings(*topic, edit));
     STREAMBUS_TRY(check_can_compact(topic->name, next, topic->stored.storage));
-    if (edit.validate_only || next == topic->stored.settings) return {};
+    const std::string_view storage = wanted_storage(edit);
+    const bool moves = !storage.empty() && (storage != topic->stored.storage || !edit.replace_all);
+    if (moves) STREAMBUS_TRY(check_storage(topic->name, storage));
+    if (edit.validate_only) return {};
+    if (moves) STREAMBUS_TRY(plan_migration(*topic, storage));
+    if (next == topic->stored.settings) return {};
     if (const auto file = configured_.find(topic->name); file != configured_.end()) {
       for (const SettingEdit& one : edit.edits) {
         if (!file->second.contains(one.setting.name)) continue;

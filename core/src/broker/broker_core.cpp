@@ -149,6 +149,7 @@ void BrokerCore::start_maintenance() {
     (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 10);
     run_periodically(settings_.compaction.check_interval_ms, &BrokerCore::compact);
   });
+  migration_ = std::thread([this] { run_migrations(); });
 }
 
 void BrokerCore::run_periodically(std::int64_t interval_ms, void (BrokerCore::*work)() noexcept) {
@@ -175,6 +176,7 @@ void BrokerCore::stop() noexcept {
   }
   maintenance_wake_.notify_all();
   if (maintenance_.joinable()) maintenance_.join();
+  if (migration_.joinable()) migration_.join();
   if (compaction_.joinable()) {
     for (const Ref<Partition>& partition : all_partitions()) partition->stop_compaction();
     compaction_.join();

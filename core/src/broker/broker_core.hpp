@@ -13,6 +13,7 @@
 // ProduceWaiter::completed() is called under none.
 
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -27,6 +28,8 @@
 #include "topic_policy.hpp"
 
 namespace streambus::broker {
+
+class Migration;
 
 struct BrokerSettings {
   std::int32_t node_id = 0;
@@ -62,7 +65,7 @@ class BrokerCore final : public Broker {
   /// Errors: what makes the whole broker unusable: the list of topics cannot be read or written, a topic cannot be created.
   [[nodiscard]] Result<> start(const std::vector<TopicSection>& topics);
 
-  /// Starts the threads that enforce retention and compact.
+  /// Starts the threads that enforce retention, compact and migrate.
   void start_maintenance();
 
   /// Runs maintenance now, on the calling thread. Blocks.
@@ -70,6 +73,9 @@ class BrokerCore final : public Broker {
 
   /// Compacts every partition that needs it now, on the calling thread, the dirtiest first. Blocks. One thread at a time.
   void compact() noexcept;
+
+  /// Moves the topics whose storage was changed, on the calling thread. Blocks. One thread at a time.
+  void migrate() noexcept;
 
   /// Closes all partitions; whoever still waits is told `cancelled`. Idempotent. Blocks.
   void stop() noexcept;
@@ -110,6 +116,15 @@ class BrokerCore final : public Broker {
   [[nodiscard]] Ref<Topic> find(std::string_view topic) const noexcept;
   [[nodiscard]] std::vector<Ref<Partition>> all_partitions() const;
   void log(LogLevel level, const std::string& text) noexcept { host_.log(level, text); }
+  // Of the thread that migrates: broker_migration.cpp.
+  void run_migrations() noexcept;
+  void migrate(Topic& topic);
+  [[nodiscard]] Status migrate_once(Topic& topic, const std::string& storage, StorageEngine& target);
+  [[nodiscard]] Status take_over(Topic& topic, const std::string& storage, Migration& migration);
+  [[nodiscard]] bool wants_migration(const Topic& topic, const std::string& storage) const noexcept;
+  void show_migration(Topic& topic, std::string text);
+  void queue_migration(const std::string& topic);
+
   void run_periodically(std::int64_t interval_ms, void (BrokerCore::*work)() noexcept);
 
   // Of the thread that compacts: broker_compaction.cpp.
@@ -122,6 +137,8 @@ class BrokerCore final : public Broker {
   void remove_orphans() noexcept;
   [[nodiscard]] Result<> configure_topic(const TopicSection& section);
   [[nodiscard]] Result<> update_topic(const TopicSection& section);
+  [[nodiscard]] Result<> plan_migration(Topic& topic, std::string_view storage);
+  [[nodiscard]] Result<> check_storage(std::string_view topic, std::string_view storage) const;
   [[nodiscard]] Result<SettingMap> edited_settings(const Topic& topic, const TopicEdit& edit) const;
   [[nodiscard]] Result<> change_settings(Topic& topic, SettingMap settings);
   [[nodiscard]] Result<> check_can_compact(std::string_view topic, const SettingMap& settings, std::string_view storage) const;
@@ -163,9 +180,11 @@ class BrokerCore final : public Broker {
 
   std::thread maintenance_;
   std::thread compaction_;
+  std::thread migration_;
   std::mutex maintenance_mutex_;
   std::condition_variable maintenance_wake_;
-  std::atomic<bool> stopping_{false};  ///< written under maintenance_mutex_
+  std::deque<std::string> migrations_;  ///< topics that wait for their move; guarded by maintenance_mutex_
+  std::atomic<bool> stopping_{false};   ///< written under maintenance_mutex_
 };
 
 /// Calls work(0) to work(count - 1) from a few threads and returns when all are done.

@@ -9,10 +9,11 @@
 namespace streambus::broker {
 namespace {
 
-/// Names "<topic id>-<partition>" of all stored partitions.
-std::set<std::string, std::less<>> stored_names(const StoredState& state) {
+/// Names "<topic id>-<partition>" of the stored partitions: of all, or of those that a storage section keeps or is to keep.
+std::set<std::string, std::less<>> stored_names(const StoredState& state, const std::string* section = nullptr) {
   std::set<std::string, std::less<>> names;
   for (const auto& [name, topic] : state.topics) {
+    if (section != nullptr && topic.storage != *section && topic.migrating_to != *section) continue;
     for (std::size_t id = 0; id < topic.partitions.size(); ++id) names.insert(topic.id + "-" + std::to_string(id));
   }
   return names;
@@ -69,6 +70,10 @@ Result<> BrokerCore::load_topics() {
     if (const auto can = check_can_compact(name, stored.settings, stored.storage); !can) {
       log(LogLevel::warning, can.error().message + "; it is not compacted");
     }
+    if (!stored.migrating_to.empty()) {
+      topic->migration = "to " + stored.migrating_to + ": waiting";
+      queue_migration(name);
+    }
     publish(std::move(topic));
   }
   read_compaction_progress();
@@ -99,9 +104,9 @@ Result<> BrokerCore::store_raised_epochs() {
 }
 
 void BrokerCore::remove_orphans() noexcept {
-  const auto names = stored_names(store_.state());
   for (const auto& [section, storage] : engines_) {
-    OrphanFinder finder(names);
+    const auto kept = stored_names(store_.state(), &section);
+    OrphanFinder finder(kept);
     if (const Status status = storage->list(finder); !status.ok()) {
       log(LogLevel::warning, "storage '" + section + "' does not list its partitions: " + status.text);
       continue;
@@ -122,6 +127,7 @@ void BrokerCore::remove_orphans() noexcept {
               (status.ok() ? " removed" : std::string(" not removed: ") + status.text));
     }
   }
+  const auto names = stored_names(store_.state());
   const auto snapshots = list_files(host_.files(), std::string(ProducerSnapshots::kDirectory));
   if (!snapshots || store_.created()) return;
   for (const std::string& file : *snapshots) {
@@ -144,7 +150,7 @@ Result<> BrokerCore::update_topic(const TopicSection& section) {
   if (!section.storage.empty() && section.storage != topic->stored.storage) {
     log(LogLevel::warning, "topic '" + section.name + "' is kept by storage '" + topic->stored.storage +
                                "' and stays there; the configuration asks for '" + section.storage +
-                               "': create another topic and copy");
+                               "': `streambus topic migrate` moves it");
   }
   const auto wanted = static_cast<std::size_t>(std::max(section.partitions, 1));
   if (wanted < topic->partitions.size()) {

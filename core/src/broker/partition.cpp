@@ -3,7 +3,9 @@
 
 #include "partition.hpp"
 
+#include <chrono>
 #include <new>
+#include <thread>
 
 #include "meta_file.hpp"
 
@@ -35,7 +37,7 @@ Status Partition::open(LeaderEpochs epochs, bool existed) noexcept {
     epochs_ = std::move(epochs);
   }
   try {
-    return open_log(existed);
+    return open_log(nullptr, existed);
   } catch (const std::bad_alloc&) {
     const std::lock_guard lock(mutex_);
     offline_reason_ = {ErrorCode::no_space, "out of memory while opening the partition"};
@@ -43,7 +45,27 @@ Status Partition::open(LeaderEpochs epochs, bool existed) noexcept {
   }
 }
 
-Status Partition::open_log(bool existed) {
+Status Partition::adopt(LeaderEpochs epochs, PartitionLog* log) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    epochs_ = std::move(epochs);
+  }
+  if (!keeps_snapshots()) {
+    const std::lock_guard lock(snapshot_mutex_);
+    snapshots_.remove();  // they would outlive what they speak of
+  }
+  try {
+    return open_log(log, false);
+  } catch (const std::bad_alloc&) {
+    (void)log->close();
+    const std::lock_guard lock(mutex_);
+    offline_reason_ = {ErrorCode::no_space, "out of memory while opening the partition"};
+    return offline_reason_;
+  }
+}
+
+/// Opens the log unless it is given.
+Status Partition::open_log(PartitionLog* opened, bool existed) {
   const auto failed = [this](const Status& status) {
     const std::lock_guard lock(mutex_);
     offline_reason_ = status;
@@ -53,13 +75,14 @@ Status Partition::open_log(bool existed) {
     return failed({ErrorCode::offline, "the storage section that keeps this topic is not in the configuration: add it again"});
   }
   const std::lock_guard no_snapshot_meanwhile(snapshot_mutex_);
-  PartitionLog* opened = nullptr;
   PartitionSettings settings;
   {
     const std::lock_guard lock(mutex_);
     settings = settings_;
   }
-  if (Status status = spec_.engine->open(key(), {0}, settings, &opened); !status.ok()) return failed(status);
+  if (opened == nullptr) {
+    if (Status status = spec_.engine->open(key(), {0}, settings, &opened); !status.ok()) return failed(status);
+  }
   const LogState state = opened->state();
 
   ProducerTable producers;
@@ -125,13 +148,18 @@ Status Partition::reopen() noexcept {
   return status;
 }
 
-Status Partition::close() noexcept {
+Status Partition::close() noexcept { return close_log(ErrorCode::cancelled); }
+
+Status Partition::retire() noexcept { return close_log(ErrorCode::offline); }
+
+/// Later calls get `gone`.
+Status Partition::close_log(ErrorCode gone) noexcept {
   const UpkeepLock upkeep(*this);
   PartitionLog* closing = nullptr;
   bool snapshot_due = false;
   {
     const std::scoped_lock lock(mutex_, gate_);
-    if (gone_ == ErrorCode::ok) gone_ = ErrorCode::cancelled;
+    if (gone_ == ErrorCode::ok) gone_ = gone;
     closing = std::exchange(log_, nullptr);
     snapshot_due = bytes_since_snapshot_ > 0;
   }
@@ -158,6 +186,33 @@ Status Partition::remove() noexcept {
   if (spec_.engine == nullptr) return {};
   const Status status = spec_.engine->remove(key());
   return status.code == ErrorCode::not_found ? Status() : status;
+}
+
+Status Partition::freeze() noexcept {
+  constexpr auto kVisibleWithin = std::chrono::seconds(10);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const Status status = writable(); !status.ok()) return status;
+    frozen_ = true;
+    take_offline({ErrorCode::offline, "the topic is moving to another storage: retry"});
+  }
+  const auto latest = std::chrono::steady_clock::now() + kVisibleWithin;
+  while (visible_.load(std::memory_order_seq_cst) < end_.load(std::memory_order_acquire)) {
+    if (std::chrono::steady_clock::now() > latest) {
+      return {ErrorCode::timeout, "what was written does not become durable"};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  write_snapshot();
+  return {};
+}
+
+void Partition::thaw() noexcept {
+  copied_.store(false);
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(frozen_, false)) return;
+  offline_reason_ = {};
+  offline_.store(false, std::memory_order_release);
 }
 
 void Partition::write_snapshot() noexcept {
@@ -208,7 +263,9 @@ void Partition::maintain(TimestampMs wall_ms, std::int64_t monotonic_ns) noexcep
 
 Status Partition::writable() noexcept {
   if (gone_ != ErrorCode::ok)
-    return {gone_, gone_ == ErrorCode::not_found ? "the topic was deleted" : "the broker is stopping"};
+    return {gone_, gone_ == ErrorCode::not_found   ? "the topic was deleted"
+                   : gone_ == ErrorCode::cancelled ? "the broker is stopping"
+                                                   : "the topic has moved to another storage: retry"};
   if (domain_ && domain_->failed() && offline_reason_.ok()) take_offline(domain_->failure());
   if (offline_reason_.ok()) return {};
   Status reason = offline_reason_;

@@ -88,6 +88,37 @@ class Partition final : public DurableTarget {
   /// Before open(): what an earlier run wrote down.
   void restore_compaction_progress(const CompactionProgress& progress);
 
+  /// Calls work(log) while nobody else removes, replaces or closes what the log holds; appends and reads go on. Returns what
+  /// it returns; the reason where there is no log. Blocks.
+  template <class Work>
+  Status with_log(const Work& work) {
+    const UpkeepLock upkeep(*this);
+    PartitionLog* log = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      if (log_ == nullptr)
+        return offline_reason_.ok() ? Status(ErrorCode::cancelled, "the partition is closed") : offline_reason_;
+      log = log_;
+    }
+    return work(*log);
+  }
+
+  /// The end of what consumers see.
+  [[nodiscard]] Offset visible_end() const noexcept { return {visible_.load(std::memory_order_seq_cst)}; }
+
+  /// No compaction until thaw(): the log is being copied.
+  void pause_compaction() noexcept { copied_.store(true); }
+  /// Takes no more writes (producers are told to retry) and waits until all that was written is visible; writes the producers
+  /// down. Blocks shortly. Errors: why the partition takes no writes anyway; timeout. thaw() follows in any case.
+  Status freeze() noexcept;
+  /// Takes writes again, as before freeze(), and may be compacted again.
+  void thaw() noexcept;
+  /// Makes this partition of a log that is open already: a copy of another partition's, whose producers were written down.
+  /// Takes the log; on failure the log is closed and the partition offline. Blocks.
+  Status adopt(LeaderEpochs epochs, PartitionLog* log) noexcept;
+  /// Closes the log after another partition took over: later calls get `offline`, which clients retry, and find that. Blocks.
+  Status retire() noexcept;
+
   void durable_to(Offset end) noexcept override;
 
   [[nodiscard]] PartitionView view() noexcept;
@@ -97,6 +128,7 @@ class Partition final : public DurableTarget {
   [[nodiscard]] PartitionId id() const noexcept { return spec_.id; }
   [[nodiscard]] const std::string& topic() const noexcept { return spec_.topic; }
   [[nodiscard]] const std::string& topic_id() const noexcept { return spec_.topic_id; }
+  [[nodiscard]] PartitionKey key() const noexcept { return {spec_.topic, spec_.topic_id, spec_.id}; }
   /// Why the partition takes no writes; ok where it does.
   [[nodiscard]] Status offline_reason() noexcept;
 
@@ -125,11 +157,11 @@ class Partition final : public DurableTarget {
     bool visible_moved = false;
     bool snapshot_due = false;
   };
-  [[nodiscard]] PartitionKey key() const noexcept { return {spec_.topic, spec_.topic_id, spec_.id}; }
   [[nodiscard]] bool keeps_snapshots() const noexcept { return durability_ != Durability::memory; }
   void log(LogLevel level, const std::string& text) noexcept;
 
-  Status open_log(bool existed);
+  Status open_log(PartitionLog* opened, bool existed);
+  Status close_log(ErrorCode gone) noexcept;
   void install(PartitionLog* log, Ref<Domain> domain, const LogState& state);
   [[nodiscard]] PartitionLog* take_log() noexcept;
   void write_snapshot() noexcept;
@@ -170,6 +202,7 @@ class Partition final : public DurableTarget {
   std::atomic<int> upkeep_wanted_{0};        ///< others than a compaction wait for it
   std::atomic<bool> retention_owed_{false};  ///< to whoever releases it
   std::atomic<bool> compaction_stopped_{false};
+  std::atomic<bool> copied_{false};  ///< not compacted meanwhile
 
   /// Held shared by whoever uses log_ without mutex_, exclusively (with mutex_) by whoever replaces it.
   std::shared_mutex gate_;
@@ -190,6 +223,7 @@ class Partition final : public DurableTarget {
   std::uint64_t bytes_since_snapshot_ = 0;
   bool snapshot_pending_ = false;
   bool out_of_space_ = false;
+  bool frozen_ = false;
   /// Before mutex_: a snapshot is never taken of one state of the log and written in another.
   std::mutex snapshot_mutex_;
   // Guarded by snapshot_mutex_.

@@ -44,7 +44,7 @@ class Partition::Compaction final : public CompactionTarget {
   }
   [[nodiscard]] bool interrupted() const noexcept override {
     return partition_.upkeep_wanted_.load(std::memory_order_relaxed) > 0 ||
-           partition_.compaction_stopped_.load(std::memory_order_relaxed);
+           partition_.compaction_stopped_.load(std::memory_order_relaxed) || partition_.copied_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] Offset settled_end() noexcept override { return {partition_.visible_.load(std::memory_order_seq_cst)}; }
   [[nodiscard]] ProducerEnds producer_ends() override {
@@ -57,6 +57,7 @@ class Partition::Compaction final : public CompactionTarget {
 };
 
 CompactionNeed Partition::compaction_need(TimestampMs now) noexcept {
+  if (copied_.load(std::memory_order_relaxed)) return {};
   CompactionRules rules;
   CompactionProgress progress;
   {

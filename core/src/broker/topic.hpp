@@ -13,6 +13,7 @@ struct Topic final : Pin {
   std::string name;
   StoredTopic stored;
   std::vector<Ref<Partition>> partitions;
+  std::string migration;  ///< how far a move to another storage is, for people; empty: none
 
  private:
   void dispose() noexcept override { delete this; }

@@ -10,7 +10,7 @@
 namespace streambus::broker {
 namespace {
 
-constexpr MetaFormat kFormat{.magic = "SBTOPICS", .version = 1, .what = "list of topics"};
+constexpr MetaFormat kFormat{.magic = "SBTOPICS", .version = 2, .what = "list of topics"};
 constexpr const char* kFileName = "topics";
 
 using RandomId = std::array<unsigned char, 16>;
@@ -39,6 +39,7 @@ std::string as_base64url(const RandomId& id) {
 void encode(const StoredTopic& topic, MetaWriter& out) {
   out.text(topic.id);
   out.text(topic.storage);
+  out.text(topic.migrating_to);
   out.write(static_cast<std::uint32_t>(topic.settings.size()));
   for (const auto& [name, value] : topic.settings) {
     out.text(name);
@@ -54,10 +55,11 @@ void encode(const StoredTopic& topic, MetaWriter& out) {
   }
 }
 
-StoredTopic decode_topic(ByteReader& in) {
+StoredTopic decode_topic(ByteReader& in, std::uint32_t version) {
   StoredTopic topic;
   topic.id = read_text(in);
   topic.storage = read_text(in);
+  if (version >= 2) topic.migrating_to = read_text(in);
   for (auto count = in.read<std::uint32_t>(); count > 0 && in.ok(); --count) {
     std::string name(read_text(in));
     topic.settings[std::move(name)] = read_text(in);
@@ -84,7 +86,7 @@ MetaWriter encode(const StoredState& state) {
   return out;
 }
 
-/// There is only version 1 so far; a later one is told apart here and read into the same state.
+/// Version 1 knew no migration.
 Result<StoredState> decode(const MetaFile& file) {
   ByteReader in(file.payload);
   StoredState state;
@@ -92,7 +94,7 @@ Result<StoredState> decode(const MetaFile& file) {
   state.next_producer_id = in.read<std::int64_t>();
   for (auto count = in.read<std::uint32_t>(); count > 0 && in.ok(); --count) {
     std::string name(read_text(in));
-    state.topics[std::move(name)] = decode_topic(in);
+    state.topics[std::move(name)] = decode_topic(in, file.version);
   }
   if (!in.ok() || in.remaining() != 0) return fail(ErrorCode::corrupt, "the list of topics does not decode");
   return state;

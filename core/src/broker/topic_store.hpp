@@ -14,6 +14,7 @@ namespace streambus::broker {
 struct StoredTopic {
   std::string id;                                            ///< 32 hexadecimal digits
   std::string storage;                                       ///< name of a storage section
+  std::string migrating_to;                                  ///< name of the section that is to keep it; empty: stays
   std::map<std::string, std::string, std::less<>> settings;  ///< those given for the topic, normalized
   std::vector<std::vector<EpochStart>> partitions;           ///< their leader epochs
 };

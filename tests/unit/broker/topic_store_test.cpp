@@ -15,6 +15,7 @@ constexpr MetaFormat kFormat{.magic = "SBTESTED", .version = 3, .what = "test fi
 StoredTopic make_topic() {
   return {.id = std::string(32, 'a'),
           .storage = "wal",
+          .migrating_to = "memory",
           .settings = {{"retention.ms", "5"}, {"compression.type", "lz4"}},
           .partitions = {{{0, {0}}}, {{0, {0}}, {3, {77}}}}};
 }
@@ -46,7 +47,8 @@ TEST_F(TopicStoreTest, KeepsEverything) {
   StoredState next = store.state();
   next.next_producer_id = 4000;
   next.topics["orders"] = make_topic();
-  next.topics["empty"] = {.id = std::string(32, 'b'), .storage = "memory", .settings = {}, .partitions = {{{0, {0}}}}};
+  next.topics["empty"] = {
+      .id = std::string(32, 'b'), .storage = "memory", .migrating_to = {}, .settings = {}, .partitions = {{{0, {0}}}}};
   ASSERT_TRUE(store.commit(next));
   TopicStore again(files);
   ASSERT_TRUE(again.load());
@@ -56,8 +58,28 @@ TEST_F(TopicStoreTest, KeepsEverything) {
   EXPECT_EQ(again.state().topics.size(), 2U);
   EXPECT_EQ(topic.id, expected.id);
   EXPECT_EQ(topic.storage, expected.storage);
+  EXPECT_EQ(topic.migrating_to, expected.migrating_to);
   EXPECT_EQ(topic.settings, expected.settings);
   EXPECT_EQ(topic.partitions, expected.partitions);
+}
+
+TEST_F(TopicStoreTest, ReadsVersion1) {
+  MetaWriter old;
+  old.text("dHao_7ld-gMbMVqaU61_Gw");
+  old.write(std::int64_t{1000});
+  old.write(std::uint32_t{1});
+  old.text("orders");
+  old.text(std::string(32, 'a'));
+  old.text("wal");
+  old.write(std::uint32_t{0});
+  old.write(std::uint32_t{0});
+  ASSERT_TRUE(write_meta_file(files, "topics", {.magic = "SBTOPICS", .version = 1, .what = "list of topics"}, old.bytes(),
+                              MetaWrite::durable));
+  TopicStore store(files);
+  const auto loaded = store.load();
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(store.state().topics.at("orders").storage, "wal");
+  EXPECT_EQ(store.state().topics.at("orders").migrating_to, "");
 }
 
 TEST_F(TopicStoreTest, EveryCutAndEveryFlippedBitIsFound) {

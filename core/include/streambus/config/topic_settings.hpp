@@ -32,6 +32,7 @@ struct TopicSettingSpec {
 
 namespace setting {
 inline constexpr std::string_view kStorage = "streambus.storage";
+inline constexpr std::string_view kMigration = "streambus.migration";
 inline constexpr std::string_view kCompressionType = "compression.type";
 inline constexpr std::string_view kTimestampType = "message.timestamp.type";
 inline constexpr std::string_view kCleanupPolicy = "cleanup.policy";
@@ -142,10 +143,17 @@ inline constexpr TopicSettingSpec kTopicSettings[] = {
      .unit = SettingUnit::milliseconds,
      .min = 1,
      .max = kInt64Max},
+    {.name = "streambus.migration",
+     .type = SettingType::text,
+     .default_value = "",
+     .doc = "How far the topic's move to another storage is; empty: it does not move.",
+     .read_only = true},
     {.name = "streambus.storage",
      .type = SettingType::text,
      .default_value = "",
-     .doc = "Name of the storage section that keeps the topic, chosen when it is created; empty: topic_defaults.storage."},
+     .doc =
+         "Name of the storage section that keeps the topic; empty: topic_defaults.storage. Changed, it moves the topic there "
+         "while it is in use, and shows the old one until that is done."},
     {.name = "unclean.leader.election.enable",
      .type = SettingType::boolean,
      .default_value = "false",
