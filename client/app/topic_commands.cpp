@@ -1,8 +1,9 @@
-// streambus topic create | list | describe | delete
+// streambus topic create | list | describe | alter | delete-records | delete
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -24,19 +25,30 @@ struct TopicArguments {
   bool if_exists = false;
   bool check_only = false;
   bool all_settings = false;
+  std::vector<std::string> resets;
+  std::vector<std::string> appends;
+  std::vector<std::string> subtracts;
+  std::int32_t partition = 0;
+  std::string before;
 };
+
+/// Splits KEY=VALUE options into a map. False where one is none; it is then complained about.
+bool read_pairs(const char* option, const std::vector<std::string>& texts, std::map<std::string, std::string>& pairs) {
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      fmt::print(stderr, "error: {} '{}': expected KEY=VALUE, for example retention.ms=86400000\n", option, text);
+      return false;
+    }
+    pairs[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return true;
+}
 
 int create_topic(const Invocation& invocation, const TopicArguments& arguments) {
   client::NewTopic topic{
       .name = arguments.name, .partitions = arguments.partitions, .settings = {}, .validate_only = arguments.check_only};
-  for (const std::string& setting : arguments.settings) {
-    const std::size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      fmt::print(stderr, "error: --config '{}': expected KEY=VALUE, for example retention.ms=86400000\n", setting);
-      return kUsage;
-    }
-    topic.settings[setting.substr(0, equals)] = setting.substr(equals + 1);
-  }
+  if (!read_pairs("--config", arguments.settings, topic.settings)) return kUsage;
   if (!arguments.storage.empty()) topic.settings["streambus.storage"] = arguments.storage;
   const auto context = connect_later(invocation);
   if (!context) return kUsage;
@@ -151,6 +163,57 @@ int describe_topic(const Invocation& invocation, const TopicArguments& arguments
   return kDone;
 }
 
+int alter_topic(const Invocation& invocation, const TopicArguments& arguments) {
+  client::SettingChanges changes{
+      .set = {}, .reset = arguments.resets, .append = {}, .subtract = {}, .validate_only = arguments.check_only};
+  if (!read_pairs("--config", arguments.settings, changes.set) || !read_pairs("--append", arguments.appends, changes.append) ||
+      !read_pairs("--subtract", arguments.subtracts, changes.subtract)) {
+    return kUsage;
+  }
+  if (changes.set.empty() && changes.reset.empty() && changes.append.empty() && changes.subtract.empty()) {
+    fmt::print(stderr, "error: nothing to change: expected --config, --delete-config, --append or --subtract\n");
+    return kUsage;
+  }
+  const auto context = connect_later(invocation);
+  if (!context) return kUsage;
+  client::Admin admin(context);
+  const Result<> altered = admin.alter_topic(arguments.name, changes);
+  if (!altered) return report_error(invocation, fmt::format("changing topic '{}'", arguments.name), altered.error());
+  if (invocation.json) {
+    fmt::print("{}\n", Json({{"topic", arguments.name}, {"altered", !arguments.check_only}}).dump());
+  } else {
+    fmt::print("topic '{}' {}\n", arguments.name, arguments.check_only ? "could be changed" : "changed");
+  }
+  return kDone;
+}
+
+int delete_records(const Invocation& invocation, const TopicArguments& arguments) {
+  Offset before = kNoOffset;
+  if (arguments.before != "end") {
+    const char* const end = arguments.before.data() + arguments.before.size();
+    const auto parsed = std::from_chars(arguments.before.data(), end, before.value);
+    if (parsed.ec != std::errc() || parsed.ptr != end || before.value < 0) {
+      fmt::print(stderr, "error: --before '{}': expected an offset of 0 or above, or 'end'\n", arguments.before);
+      return kUsage;
+    }
+  }
+  const auto context = connect_later(invocation);
+  if (!context) return kUsage;
+  client::Admin admin(context);
+  const auto start = admin.delete_records(arguments.name, arguments.partition, before);
+  if (!start) {
+    return report_error(invocation, fmt::format("deleting records of {}[{}]", arguments.name, arguments.partition),
+                        start.error());
+  }
+  if (invocation.json) {
+    const Json row = {{"topic", arguments.name}, {"partition", arguments.partition}, {"start_offset", start->value}};
+    fmt::print("{}\n", row.dump());
+  } else {
+    fmt::print("{}[{}] begins at offset {}\n", arguments.name, arguments.partition, start->value);
+  }
+  return kDone;
+}
+
 int delete_topics(const Invocation& invocation, const TopicArguments& arguments) {
   const auto context = connect_later(invocation);
   if (!context) return kUsage;
@@ -172,7 +235,7 @@ int delete_topics(const Invocation& invocation, const TopicArguments& arguments)
 }  // namespace
 
 void define_topic(CLI::App& program, Invocation& invocation) {
-  CLI::App& family = *program.add_subcommand("topic", "Create, list, describe and delete topics");
+  CLI::App& family = *program.add_subcommand("topic", "Create, list, describe, change and delete topics");
   family.require_subcommand(1);
   family.footer("Examples:\n  streambus topic list\n  streambus topic create --help");
   const auto arguments = std::make_shared<TopicArguments>();
@@ -214,6 +277,38 @@ void define_topic(CLI::App& program, Invocation& invocation) {
          "Examples:\n  streambus topic describe orders\n  streambus topic describe orders --all\n  streambus topic describe "
          "orders --json",
          [&invocation, arguments] { return describe_topic(invocation, *arguments); });
+
+  CLI::App& alter = *family.add_subcommand("alter", "Change settings of a topic; they are in force at once");
+  alter.add_option("name", arguments->name, "Name of the topic")->required()->type_name("NAME");
+  const auto add_setting = [](CLI::App& command, const char* option, std::vector<std::string>& to, const char* what) {
+    return command.add_option(option, to, what)->type_name("K=V")->allow_extra_args(false);
+  };
+  add_setting(alter, "--config", arguments->settings, "A setting and its new value; repeatable");
+  add_setting(alter, "--delete-config", arguments->resets, "A setting that goes back to its default; repeatable")
+      ->type_name("K");
+  add_setting(alter, "--append", arguments->appends, "A list and the words to add; repeatable");
+  add_setting(alter, "--subtract", arguments->subtracts, "A list and the words to take out; repeatable");
+  alter.add_flag("--check-only", arguments->check_only, "Ask the broker whether it would; change nothing");
+  add_bootstrap(alter, invocation);
+  add_json(alter, invocation, "Print a JSON object");
+  finish(alter, invocation,
+         "Examples:\n  streambus topic alter orders --config retention.ms=86400000\n"
+         "  streambus topic alter orders --append cleanup.policy=compact --config min.cleanable.dirty.ratio=0.2\n"
+         "  streambus topic alter orders --delete-config retention.ms --check-only",
+         [&invocation, arguments] { return alter_topic(invocation, *arguments); });
+
+  CLI::App& cut = *family.add_subcommand("delete-records", "Delete the oldest records of a partition, for good");
+  cut.add_option("name", arguments->name, "Name of the topic")->required()->type_name("NAME");
+  cut.add_option("--partition", arguments->partition, "Which partition")->type_name("P")->capture_default_str();
+  cut.add_option("--before", arguments->before, "The offset that becomes the first one; 'end': nothing is left")
+      ->required()
+      ->type_name("OFFSET");
+  add_bootstrap(cut, invocation);
+  add_json(cut, invocation, "Print a JSON object");
+  finish(cut, invocation,
+         "Examples:\n  streambus topic delete-records orders --before 1000\n"
+         "  streambus topic delete-records orders --partition 3 --before end",
+         [&invocation, arguments] { return delete_records(invocation, *arguments); });
 
   CLI::App& remove = *family.add_subcommand("delete", "Delete topics and everything in them");
   remove.add_option("names", arguments->names, "Names of the topics")->required()->type_name("NAME");

@@ -219,6 +219,67 @@ Result<> Admin::delete_topic(std::string_view name) {
   return {};
 }
 
+Result<> Admin::alter_topic(std::string_view topic, const SettingChanges& changes) {
+  using Request = wire::IncrementalAlterConfigsRequest;
+  const auto send = [&changes, name = std::string(topic)](Channel& channel, Completion done) {
+    std::vector<Request::Config> configs;
+    for (const auto& [setting, value] : changes.set) configs.push_back({setting, 0, value});
+    for (const std::string& setting : changes.reset) configs.push_back({setting, 1, std::nullopt});
+    for (const auto& [setting, words] : changes.append) configs.push_back({setting, 2, words});
+    for (const auto& [setting, words] : changes.subtract) configs.push_back({setting, 3, words});
+    Request::Resource resource;
+    resource.resource_type = kTopicResource;
+    resource.resource_name = name;
+    resource.configs = configs;
+    Request request;
+    request.resources = {&resource, 1};
+    request.validate_only = changes.validate_only;
+    return channel.request(request, std::move(done));
+  };
+  STREAMBUS_TRY_ASSIGN(const ResponseFrame frame, call(*context_, send));
+  wire::Arena arena;
+  wire::IncrementalAlterConfigsResponse response;
+  STREAMBUS_TRY(decode_response(frame, arena, response));
+  for (const auto& answer : response.responses) {
+    if (answer.error_code != 0)
+      return std::unexpected(wire_error(answer.error_code, fmt::format("topic '{}'", topic), answer.error_message));
+  }
+  return {};
+}
+
+Result<Offset> Admin::delete_records(std::string_view topic, PartitionId partition, Offset before) {
+  using Request = wire::DeleteRecordsRequest;
+  const std::string name(topic);
+  const std::string what = fmt::format("{}[{}]", name, partition);
+  STREAMBUS_TRY(fetch_metadata(*context_, {name}));
+  std::string leader;
+  context_->state().loop->run([&] {
+    const std::string* const target = context_->state().cluster->leader_target(name, partition, nullptr);
+    if (target != nullptr) leader = *target;
+  });
+  if (leader.empty()) return fail(ErrorCode::not_found, what + ": there is no such partition, or it has no leader now");
+  const auto send = [&](Channel& channel, Completion done) {
+    Request::Partition wanted{partition, before.value};
+    Request::Topic row{name, {&wanted, 1}};
+    Request request;
+    request.topics = {&row, 1};
+    request.timeout_ms = kAdminTimeoutMs;
+    return channel.request(request, std::move(done));
+  };
+  STREAMBUS_TRY_ASSIGN(const ResponseFrame frame, call(*context_, send, leader));
+  wire::Arena arena;
+  wire::DeleteRecordsResponse response;
+  STREAMBUS_TRY(decode_response(frame, arena, response));
+  for (const auto& row : response.topics) {
+    for (const auto& answer : row.partitions) {
+      if (answer.partition_index != partition || row.name != name) continue;
+      if (answer.error_code != 0) return std::unexpected(wire_error(answer.error_code, what));
+      return Offset{answer.low_watermark};
+    }
+  }
+  return fail(ErrorCode::internal, what + ": the broker did not answer for it");
+}
+
 Result<std::vector<OffsetAnswer>> Admin::list_offsets(const std::vector<OffsetQuery>& queries) {
   std::vector<OffsetAnswer> answers(queries.size());
   std::vector<std::string> topics;

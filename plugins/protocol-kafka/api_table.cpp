@@ -20,6 +20,10 @@ constexpr Entry kHandlers[] = {
     {wire::ApiKey::init_producer_id, handle_init_producer_id},
     {wire::ApiKey::offset_for_leader_epoch, handle_offset_for_leader_epoch},
     {wire::ApiKey::describe_configs, handle_describe_configs},
+    {wire::ApiKey::delete_records, handle_delete_records},
+    {wire::ApiKey::alter_configs, handle_alter_configs},
+    {wire::ApiKey::describe_log_dirs, handle_describe_log_dirs},
+    {wire::ApiKey::incremental_alter_configs, handle_incremental_alter_configs},
 };
 
 constexpr Handler handler_of(wire::ApiKey key) noexcept {

@@ -53,6 +53,37 @@ class Topics(WithBroker):
         self.streambus("topic", "delete", "orders")
         self.assertNotIn("orders", self.streambus("topic", "list").stdout.decode())
 
+    def test_settings_change(self):
+        name = self.topic()
+        settings = lambda: json.loads(self.streambus("topic", "describe", name, "--json").stdout)["settings"]  # noqa: E731
+        self.assertEqual(json.loads(self.streambus("topic", "alter", name, "--config", "retention.ms=1h", "--append", "cleanup.policy=compact", "--json").stdout),
+                         {"topic": name, "altered": True})
+        self.assertEqual(settings()["retention.ms"], {"value": "3600000", "source": "topic", "read_only": False})
+        self.assertEqual(settings()["cleanup.policy"]["value"], "compact,delete")
+        self.streambus("topic", "alter", name, "--delete-config", "retention.ms", "--subtract", "cleanup.policy=compact")
+        self.assertEqual(settings()["retention.ms"]["source"], "default")
+        self.assertEqual(settings()["cleanup.policy"]["value"], "delete")
+        self.streambus("topic", "alter", name, "--config", "retention.ms=1", "--check-only")
+        self.assertEqual(settings()["retention.ms"]["source"], "default")
+        self.assertIn("did you mean 'retention.ms'", self.streambus("topic", "alter", name, "--config", "retention.mz=1", code=2).err)
+        self.assertIn("where the topic is kept", self.streambus("topic", "alter", name, "--config", "streambus.storage=scratch", code=2).err)
+        self.assertIn("nothing to change", self.streambus("topic", "alter", name, code=2).err)
+        self.assertIn("nowhere", self.streambus("topic", "alter", "nowhere", "--config", "retention.ms=1", code=1).err)
+
+    def test_records_are_deleted(self):
+        name = self.topic()
+        self.streambus("produce", name, input=b"a\nb\nc\nd\n")
+        self.assertEqual(json.loads(self.streambus("topic", "delete-records", name, "--before", 2, "--json").stdout),
+                         {"topic": name, "partition": 0, "start_offset": 2})
+        self.assertEqual(self.streambus("consume", name, "--until-end").stdout, b"c\nd\n")
+        self.assertIn("offset", self.streambus("topic", "delete-records", name, "--before", 5, code=1).err)
+        self.assertIn("--before", self.streambus("topic", "delete-records", name, "--before", "soon", code=2).err)
+        self.streambus("topic", "delete-records", name, "--before", "end")
+        self.assertEqual(self.streambus("consume", name, "--until-end").stdout, b"")
+        self.streambus("topic", "alter", name, "--config", "cleanup.policy=compact")
+        self.assertIn("compacted", self.streambus("topic", "delete-records", name, "--before", 4, code=2).err)
+        self.assertIn("key", self.streambus("produce", name, input=b"no key\n", code=1).err)
+
     def test_refusals(self):
         name = self.topic()
         self.assertIn("exists", self.streambus("topic", "create", name, code=1).err)

@@ -46,6 +46,7 @@ BrokerProcess::BrokerProcess(const Setup& setup) : port_(free_port()) {
   const char* const storage = std::getenv("STREAMBUS_STORAGE");
   std::ofstream config(directory_ / "broker.toml");
   config << "[broker]\ndata_dir = \"" << (directory_ / "data").string() << "\"\n"
+         << setup.broker  //
          << "[listener.main]\ntransport = \"tcp\"\naddress = \"" << address() << "\"\n"
          << "advertised = \"127.0.0.1:" << advertised << "\"\n"
          << "[storage.kept]\nplugin = \"" << (storage != nullptr ? storage : "storage-wal") << "\"\n"

@@ -20,6 +20,7 @@ class BrokerProcess {
   struct Setup {
     std::uint16_t advertised_port = 0;  ///< 0: its own
     std::string more;                   ///< TOML put at the end
+    std::string broker;                 ///< TOML put into [broker]
   };
   explicit BrokerProcess(const Setup& setup);
   BrokerProcess() : BrokerProcess(Setup()) {}

@@ -43,8 +43,8 @@ std::string value_of(std::uint64_t number, std::size_t bytes) {
 }
 
 NumberedProducer::NumberedProducer(const std::string& bootstrap, const std::string& topic, const Settings& settings,
-                                   std::size_t value_bytes)
-    : topic_(topic), value_bytes_(value_bytes) {
+                                   std::size_t value_bytes, std::uint64_t keys)
+    : topic_(topic), value_bytes_(value_bytes), keys_(keys) {
   rd_kafka_conf_t* const conf = make_conf(bootstrap, settings);
   rd_kafka_conf_set_opaque(conf, this);
   rd_kafka_conf_set_dr_msg_cb(conf, &NumberedProducer::delivered);
@@ -64,7 +64,8 @@ bool NumberedProducer::send() {
   const auto latest = std::chrono::steady_clock::now() + kPatience;
   std::string value = value_of(next_, value_bytes_);
   while (true) {
-    rd_kafka_vu_t fields[5] = {};
+    const std::string key = keys_ == 0 ? std::string() : std::to_string(next_ % keys_);
+    rd_kafka_vu_t fields[6] = {};
     fields[0].vtype = RD_KAFKA_VTYPE_TOPIC;
     fields[0].u.cstr = topic_.c_str();
     fields[1].vtype = RD_KAFKA_VTYPE_PARTITION;
@@ -75,7 +76,9 @@ bool NumberedProducer::send() {
     fields[3].u.mem = {value.data(), value.size()};
     fields[4].vtype = RD_KAFKA_VTYPE_OPAQUE;
     fields[4].u.ptr = reinterpret_cast<void*>(next_);  // NOLINT(performance-no-int-to-ptr): a number, given back as it is
-    rd_kafka_error_t* const error = rd_kafka_produceva(handle_, fields, std::size(fields));
+    fields[5].vtype = RD_KAFKA_VTYPE_KEY;
+    fields[5].u.mem = {const_cast<char*>(key.data()), key.size()};
+    rd_kafka_error_t* const error = rd_kafka_produceva(handle_, fields, std::size(fields) - (keys_ == 0 ? 1 : 0));
     if (error == nullptr) break;
     const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     rd_kafka_error_destroy(error);
@@ -103,6 +106,82 @@ void NumberedProducer::delivered(rd_kafka_t*, const rd_kafka_message_t* message,
 std::string NumberedProducer::fatal_error() const {
   char text[256] = "";
   return rd_kafka_fatal_error(handle_, text, sizeof text) == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : text;
+}
+
+AdminClient::AdminClient(const std::string& bootstrap) {
+  char text[256];
+  handle_ = rd_kafka_new(RD_KAFKA_PRODUCER, make_conf(bootstrap, {}), text, sizeof text);
+  EXPECT_NE(handle_, nullptr) << text;
+}
+
+rd_kafka_resp_err_t AdminClient::alter(const std::string& topic, const Settings& settings) {
+  rd_kafka_ConfigResource_t* resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
+  for (const auto& [key, value] : settings) rd_kafka_ConfigResource_set_config(resource, key.c_str(), value.c_str());
+  rd_kafka_queue_t* const queue = rd_kafka_queue_new(handle_);
+  rd_kafka_AlterConfigs(handle_, &resource, 1, nullptr, queue);
+  rd_kafka_event_t* const event = rd_kafka_queue_poll(queue, 60'000);
+  rd_kafka_resp_err_t error = rd_kafka_event_error(event);
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    std::size_t count = 0;
+    const auto* const rows = rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event), &count);
+    EXPECT_EQ(count, 1U);
+    if (count == 1) error = rd_kafka_ConfigResource_error(rows[0]);
+  }
+  rd_kafka_event_destroy(event);
+  rd_kafka_queue_destroy(queue);
+  rd_kafka_ConfigResource_destroy(resource);
+  return error;
+}
+
+std::string AdminClient::setting(const std::string& topic, const std::string& name) {
+  rd_kafka_ConfigResource_t* resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
+  rd_kafka_queue_t* const queue = rd_kafka_queue_new(handle_);
+  rd_kafka_DescribeConfigs(handle_, &resource, 1, nullptr, queue);
+  rd_kafka_event_t* const event = rd_kafka_queue_poll(queue, 60'000);
+  std::string value;
+  EXPECT_EQ(rd_kafka_event_error(event), RD_KAFKA_RESP_ERR_NO_ERROR) << rd_kafka_event_error_string(event);
+  std::size_t count = 0;
+  const auto* const rows = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::size_t entries = 0;
+    const auto* const configs = rd_kafka_ConfigResource_configs(rows[i], &entries);
+    for (std::size_t j = 0; j < entries; ++j) {
+      if (name == rd_kafka_ConfigEntry_name(configs[j])) value = rd_kafka_ConfigEntry_value(configs[j]);
+    }
+  }
+  rd_kafka_event_destroy(event);
+  rd_kafka_queue_destroy(queue);
+  rd_kafka_ConfigResource_destroy(resource);
+  return value;
+}
+
+rd_kafka_resp_err_t AdminClient::delete_records(const std::string& topic, std::int64_t before, std::int64_t* start) {
+  rd_kafka_topic_partition_list_t* const offsets = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_list_add(offsets, topic.c_str(), 0)->offset = before;
+  rd_kafka_DeleteRecords_t* wanted = rd_kafka_DeleteRecords_new(offsets);
+  rd_kafka_queue_t* const queue = rd_kafka_queue_new(handle_);
+  rd_kafka_DeleteRecords(handle_, &wanted, 1, nullptr, queue);
+  rd_kafka_event_t* const event = rd_kafka_queue_poll(queue, 60'000);
+  rd_kafka_resp_err_t error = rd_kafka_event_error(event);
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    const auto* const rows = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event));
+    EXPECT_EQ(rows->cnt, 1);
+    error = rows->elems[0].err;
+    *start = rows->elems[0].offset;
+  }
+  rd_kafka_event_destroy(event);
+  rd_kafka_queue_destroy(queue);
+  rd_kafka_DeleteRecords_destroy(wanted);
+  rd_kafka_topic_partition_list_destroy(offsets);
+  return error;
+}
+
+std::pair<std::int64_t, std::int64_t> AdminClient::watermarks(const std::string& topic) {
+  std::int64_t low = -1;
+  std::int64_t high = -1;
+  const auto error = rd_kafka_query_watermark_offsets(handle_, topic.c_str(), 0, &low, &high, 60'000);
+  EXPECT_EQ(error, RD_KAFKA_RESP_ERR_NO_ERROR) << rd_kafka_err2str(error);
+  return {low, high};
 }
 
 std::vector<ConsumedRecord> consume_all(const std::string& bootstrap, const std::string& topic, const Settings& settings) {

@@ -17,11 +17,12 @@ using Settings = std::map<std::string, std::string>;
 /// The value of record number `number`: the number, then padding that depends on it.
 [[nodiscard]] std::string value_of(std::uint64_t number, std::size_t bytes);
 
-/// Produces records 0, 1, 2, ... into partition 0 of a topic. send() on one thread; counters from any.
+/// Produces records 0, 1, 2, ... into partition 0 of a topic, with the keys 0 to `keys` - 1 in turn where there are any. send()
+/// on one thread; counters from any.
 class NumberedProducer {
  public:
   NumberedProducer(const std::string& bootstrap, const std::string& topic, const Settings& settings,
-                   std::size_t value_bytes = 100);
+                   std::size_t value_bytes = 100, std::uint64_t keys = 0);
   ~NumberedProducer();
   NumberedProducer(const NumberedProducer&) = delete;
   NumberedProducer& operator=(const NumberedProducer&) = delete;
@@ -46,10 +47,31 @@ class NumberedProducer {
   rd_kafka_t* handle_ = nullptr;
   std::string topic_;
   std::size_t value_bytes_;
+  std::uint64_t keys_;
   std::uint64_t next_ = 0;
   std::atomic<std::uint64_t> acknowledged_{0};
   std::atomic<std::uint64_t> failed_{0};
   std::vector<std::int64_t> offsets_;
+};
+
+/// Administrative calls; each waits for its answer.
+class AdminClient {
+ public:
+  explicit AdminClient(const std::string& bootstrap);
+  ~AdminClient() { rd_kafka_destroy(handle_); }
+  AdminClient(const AdminClient&) = delete;
+  AdminClient& operator=(const AdminClient&) = delete;
+
+  /// Replaces all settings of a topic.
+  rd_kafka_resp_err_t alter(const std::string& topic, const Settings& settings);
+  [[nodiscard]] std::string setting(const std::string& topic, const std::string& name);
+  /// Of partition 0.
+  rd_kafka_resp_err_t delete_records(const std::string& topic, std::int64_t before, std::int64_t* start);
+  /// The first and the next offset of partition 0.
+  [[nodiscard]] std::pair<std::int64_t, std::int64_t> watermarks(const std::string& topic);
+
+ private:
+  rd_kafka_t* handle_ = nullptr;
 };
 
 struct ConsumedRecord {

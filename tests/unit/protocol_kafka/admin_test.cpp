@@ -24,9 +24,9 @@ TEST_F(AdminTest, ApiVersionsListsWhatIsServed) {
     EXPECT_EQ(answer.message.error_code, 0);
     std::map<int, std::pair<int, int>> ranges;
     for (const auto& range : answer.message.api_keys) ranges[range.api_key] = {range.min_version, range.max_version};
-    const std::map<int, std::pair<int, int>> expected{{0, {0, 9}},  {1, {4, 12}}, {2, {1, 7}},  {3, {0, 9}},
-                                                      {10, {0, 4}}, {18, {0, 3}}, {19, {2, 6}}, {20, {1, 5}},
-                                                      {22, {0, 4}}, {23, {2, 4}}, {32, {1, 4}}};
+    const std::map<int, std::pair<int, int>> expected{{0, {0, 9}},  {1, {4, 12}}, {2, {1, 7}},  {3, {0, 9}},  {10, {0, 4}},
+                                                      {18, {0, 3}}, {19, {2, 6}}, {20, {1, 5}}, {21, {0, 2}}, {22, {0, 4}},
+                                                      {23, {2, 4}}, {32, {1, 4}}, {33, {0, 2}}, {35, {1, 4}}, {44, {0, 1}}};
     EXPECT_EQ(ranges, expected);
   }
 }
@@ -39,7 +39,7 @@ TEST_F(AdminTest, AnUnknownApiVersionsVersionGetsTheListInVersion0) {
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->correlation_id, 42);
   EXPECT_EQ(answer->message.error_code, code_of(WireError::unsupported_version));
-  EXPECT_EQ(answer->message.api_keys.size(), 11U);
+  EXPECT_EQ(answer->message.api_keys.size(), 15U);
   EXPECT_FALSE(client.connection->close_called);
 }
 
@@ -419,6 +419,102 @@ TEST_F(AdminTest, OffsetForLeaderEpochTellsTheEnd) {
     EXPECT_EQ(ends[1].error_code, code_of(WireError::fenced_leader_epoch));
     EXPECT_EQ(ends[1].end_offset, -1);
     EXPECT_EQ(ends[2].error_code, code_of(WireError::unknown_topic_or_partition));
+  }
+}
+
+// AlterConfigs, IncrementalAlterConfigs, DeleteRecords, DescribeLogDirs
+
+TEST_F(AdminTest, AlterConfigsReplacesAllSettings) {
+  for (std::int16_t version = 0; version <= 2; ++version) {
+    Driver client(rig);
+    wire::AlterConfigsRequest::Config configs[] = {{"retention.ms", "1000"}, {"segment.bytes", std::nullopt}};
+    wire::AlterConfigsRequest::Config bad[] = {{"bad.setting", "x"}};
+    wire::AlterConfigsRequest::Resource resources[] = {{2, "alpha", configs}, {2, "nowhere", {}}, {2, "no name", {}},
+                                                       {4, "7", {}},          {2, "beta", {}},    {2, "beta", {}}};
+    rig.broker.alterations.clear();
+    wire::AlterConfigsRequest request;
+    request.resources = resources;
+    const auto answer = client.ask(request, version);
+    const auto& rows = answer.message.responses;
+    ASSERT_EQ(rows.size(), 6U);
+    EXPECT_EQ(rows[0].error_code, 0);
+    EXPECT_EQ(rows[0].resource_type, 2);
+    EXPECT_EQ(rows[0].resource_name, "alpha");
+    EXPECT_FALSE(rows[0].error_message);
+    EXPECT_EQ(rows[1].error_code, code_of(WireError::unknown_topic_or_partition));
+    EXPECT_EQ(rows[2].error_code, code_of(WireError::invalid_topic_exception));
+    EXPECT_EQ(rows[3].error_code, code_of(WireError::invalid_request));
+    EXPECT_EQ(rows[4].error_code, code_of(WireError::invalid_request)) << "named twice";
+    EXPECT_EQ(rig.broker.alterations, std::vector<std::string>{"alpha: replace retention.ms=1000 segment.bytes!"});
+    resources[0].configs = bad;
+    request.resources = {resources, 1};
+    request.validate_only = true;
+    const auto refused = client.ask(request, version);
+    EXPECT_EQ(refused.message.responses[0].error_code, code_of(WireError::invalid_config));
+    EXPECT_EQ(refused.message.responses[0].error_message, "unknown setting 'bad.setting'");
+  }
+}
+
+TEST_F(AdminTest, IncrementalAlterConfigsEditsSingleSettings) {
+  for (std::int16_t version = 0; version <= 1; ++version) {
+    Driver client(rig);
+    wire::IncrementalAlterConfigsRequest::Config configs[] = {{"retention.ms", 0, "1000"},
+                                                              {"segment.bytes", 1, std::nullopt},
+                                                              {"cleanup.policy", 2, "compact"},
+                                                              {"other.list", 3, "delete"}};
+    wire::IncrementalAlterConfigsRequest::Config unknown[] = {{"retention.ms", 4, "1"}};
+    wire::IncrementalAlterConfigsRequest::Resource resources[] = {{2, "alpha", configs}, {2, "beta", unknown}};
+    rig.broker.alterations.clear();
+    wire::IncrementalAlterConfigsRequest request;
+    request.resources = resources;
+    request.validate_only = version == 1;
+    const auto answer = client.ask(request, version);
+    EXPECT_EQ(answer.message.responses[0].error_code, 0);
+    EXPECT_EQ(answer.message.responses[1].error_code, code_of(WireError::invalid_request));
+    ASSERT_EQ(rig.broker.alterations.size(), 1U);
+    EXPECT_EQ(rig.broker.alterations[0], std::string("alpha: edit") + (version == 1 ? " (validate)" : "") +
+                                             " retention.ms=1000 segment.bytes! cleanup.policy+compact other.list-delete");
+  }
+}
+
+TEST_F(AdminTest, DeleteRecordsTellsTheNewStart) {
+  for (std::int16_t version = 0; version <= 2; ++version) {
+    Driver client(rig);
+    wire::DeleteRecordsRequest::Partition partitions[] = {{0, 42}, {1, -1}, {2, 101}, {2, 99}, {9, 1}};
+    wire::DeleteRecordsRequest::Topic topics[] = {{"alpha", partitions}};
+    wire::DeleteRecordsRequest request;
+    request.topics = topics;
+    const auto answer = client.ask(request, version);
+    const auto& rows = answer.message.topics[0].partitions;
+    ASSERT_EQ(rows.size(), 5U);
+    EXPECT_EQ(rows[0].error_code, 0);
+    EXPECT_EQ(rows[0].low_watermark, 42);
+    EXPECT_EQ(rows[1].low_watermark, 100);
+    EXPECT_EQ(rows[2].error_code, code_of(WireError::offset_out_of_range));
+    EXPECT_EQ(rows[2].low_watermark, -1);
+    EXPECT_EQ(rows[3].error_code, code_of(WireError::policy_violation));
+    EXPECT_EQ(rows[4].error_code, code_of(WireError::unknown_topic_or_partition));
+  }
+}
+
+TEST_F(AdminTest, DescribeLogDirsTellsSizesByStorage) {
+  for (std::int16_t version = 1; version <= 4; ++version) {
+    Driver client(rig);
+    const auto all = client.ask(wire::DescribeLogDirsRequest{}, version);
+    ASSERT_EQ(all.message.results.size(), 2U);
+    EXPECT_EQ(all.message.results[0].log_dir, "even");
+    ASSERT_EQ(all.message.results[0].topics.size(), 1U);
+    ASSERT_EQ(all.message.results[0].topics[0].partitions.size(), 2U);
+    EXPECT_EQ(all.message.results[0].topics[0].partitions[1].partition_index, 2);
+    EXPECT_EQ(all.message.results[0].topics[0].partitions[1].partition_size, 1002);
+    std::int32_t partitions[] = {1, 7};
+    wire::DescribeLogDirsRequest::Topic topics[] = {{"alpha", partitions}, {"nowhere", partitions}};
+    wire::DescribeLogDirsRequest request;
+    request.topics = topics;
+    const auto some = client.ask(request, version);
+    ASSERT_EQ(some.message.results.size(), 1U);
+    EXPECT_EQ(some.message.results[0].log_dir, "odd");
+    ASSERT_EQ(some.message.results[0].topics[0].partitions.size(), 1U);
   }
 }
 

@@ -46,6 +46,15 @@ struct NewTopic {
   bool validate_only = false;
 };
 
+/// Changes of a topic's settings; what is not named stays.
+struct SettingChanges {
+  std::map<std::string, std::string> set;
+  std::vector<std::string> reset;               ///< back to their defaults
+  std::map<std::string, std::string> append;    ///< words to add to lists
+  std::map<std::string, std::string> subtract;  ///< words to take out of lists
+  bool validate_only = false;
+};
+
 struct TopicSetting {
   std::string name;
   std::optional<std::string> value;  ///< none: secret or not set
@@ -80,6 +89,11 @@ class Admin {
   /// Errors: already_exists, invalid_argument (says which setting).
   Result<> create_topic(const NewTopic& topic);
   Result<> delete_topic(std::string_view name);
+  /// Errors: not_found, invalid_argument (says which setting).
+  Result<> alter_topic(std::string_view topic, const SettingChanges& changes);
+  /// Removes the records below `before` (kNoOffset: all up to the high watermark); returns the first offset that is left.
+  /// Errors: not_found, out_of_range, invalid_argument (the topic is only compacted).
+  Result<Offset> delete_records(std::string_view topic, PartitionId partition, Offset before);
   /// One answer per query, in order.
   [[nodiscard]] Result<std::vector<OffsetAnswer>> list_offsets(const std::vector<OffsetQuery>& queries);
 
