@@ -101,6 +101,7 @@ class Output {
 
 // The families.
 void define_topic(CLI::App& program, Invocation& invocation);
+void define_topic_migrate(CLI::App& topic, Invocation& invocation);
 void define_produce(CLI::App& program, Invocation& invocation);
 void define_consume(CLI::App& program, Invocation& invocation);
 void define_plugin(CLI::App& program, Invocation& invocation);

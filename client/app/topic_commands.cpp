@@ -310,6 +310,8 @@ void define_topic(CLI::App& program, Invocation& invocation) {
          "  streambus topic delete-records orders --partition 3 --before end",
          [&invocation, arguments] { return delete_records(invocation, *arguments); });
 
+  define_topic_migrate(family, invocation);
+
   CLI::App& remove = *family.add_subcommand("delete", "Delete topics and everything in them");
   remove.add_option("names", arguments->names, "Names of the topics")->required()->type_name("NAME");
   remove.add_flag("--if-exists", arguments->if_exists, "Success when a topic is not there");

@@ -190,7 +190,8 @@ Status BrokerCore::visit_settings(std::string_view topic_name, SettingVisitor& v
       const bool chosen = stored.settings.contains(setting::kStorage) || stored.storage != settings_.topic_defaults.storage;
       value = {stored.storage, chosen ? SettingSource::topic : SettingSource::broker_file};
     } else if (spec.name == setting::kMigration) {
-      value.text = found->second->migration;
+      const std::string& migration = found->second->migration;
+      value = {migration, migration.empty() ? SettingSource::builtin_default : SettingSource::topic};
     }
     visitor.setting({.name = spec.name,
                      .value = value.text,

@@ -66,7 +66,7 @@ class Topics(WithBroker):
         self.streambus("topic", "alter", name, "--config", "retention.ms=1", "--check-only")
         self.assertEqual(settings()["retention.ms"]["source"], "default")
         self.assertIn("did you mean 'retention.ms'", self.streambus("topic", "alter", name, "--config", "retention.mz=1", code=2).err)
-        self.assertIn("where the topic is kept", self.streambus("topic", "alter", name, "--config", "streambus.storage=scratch", code=2).err)
+        self.assertIn("found 'nowhere'", self.streambus("topic", "alter", name, "--config", "streambus.storage=nowhere", code=2).err)
         self.assertIn("nothing to change", self.streambus("topic", "alter", name, code=2).err)
         self.assertIn("nowhere", self.streambus("topic", "alter", "nowhere", "--config", "retention.ms=1", code=1).err)
 

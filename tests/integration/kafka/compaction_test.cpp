@@ -119,7 +119,9 @@ TEST(CompactionTest, RetentionWhileProducing) {
   EXPECT_GT(low, 20'000);
   const auto records = consume_all(broker.address(), "t", {{"auto.offset.reset", "earliest"}});
   ASSERT_FALSE(records.empty());
-  EXPECT_EQ(records.front().offset, low);
+  // Retention may go on in between.
+  EXPECT_GE(records.front().offset, low);
+  EXPECT_LE(records.front().offset, admin.watermarks("t").first);
   EXPECT_EQ(records.back().number, 29'999U);
 }
 

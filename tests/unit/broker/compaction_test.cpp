@@ -506,7 +506,7 @@ TEST_F(CompactionTest, WhatCannotBeChangedSaysSo) {
     EXPECT_EQ(status.code, ErrorCode::invalid_argument) << status.text;
     EXPECT_NE(std::string(status.text).find(text), std::string::npos) << status.text;
   };
-  refused(SettingChange::set, "streambus.storage", "other", "expected 'fake', where the topic is kept");
+  refused(SettingChange::set, "streambus.storage", "other", "expected one of 'fake', found 'other'");
   refused(SettingChange::set, "min.insync.replicas", "2", "min.insync.replicas");
   refused(SettingChange::set, "retention.mz", "1", "did you mean 'retention.ms'");
   refused(SettingChange::reset, "retention.mz", "", "did you mean 'retention.ms'");
