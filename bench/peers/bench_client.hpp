@@ -40,6 +40,9 @@ struct Settings {
   std::uint64_t message_bytes = 1024;
   int rounds = 5000;
   int producers = 16;
+  double rate_mb_s = 50;   ///< of a steady producer
+  int seconds = 30;        ///< of it
+  std::uint64_t keys = 0;  ///< it uses in turn; 0: none
   std::int64_t linger_ms = 5;
   int pid = 0;
   bool random_payload = false;
@@ -130,6 +133,9 @@ inline int run_client(int argc, char** argv, const std::string& name, Modes mode
   app.add_option("--rounds", settings.rounds, "Messages of a producer (ping)");
   app.add_option("--producers", settings.producers, "Producers (many)");
   app.add_option("--linger-ms", settings.linger_ms, "How long a batch waits for more messages (produce)");
+  app.add_option("--rate", settings.rate_mb_s, "Megabytes per second (steady)")->check(CLI::PositiveNumber);
+  app.add_option("--seconds", settings.seconds, "How long (steady)")->check(CLI::PositiveNumber);
+  app.add_option("--keys", settings.keys, "Different keys, 0: none (steady)");
   app.add_option("--pid", settings.pid, "Broker process whose CPU time is counted");
   app.add_option("--directory", settings.directory, "Where files are written (limits)");
   app.add_flag("--random", settings.random_payload, "Random bytes instead of text");

@@ -1,4 +1,5 @@
-// StreamBus' own client as a benchmark: the same modes as rdkafka_bench, against any broker of the Kafka protocol.
+// StreamBus' own client as a benchmark: the modes of rdkafka_bench, and a steady producer, against any broker of the Kafka
+// protocol.
 
 #include <algorithm>
 #include <atomic>
@@ -6,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <semaphore>
+#include <thread>
 
 #include "bench_client.hpp"
 #include "streambus/client/consumer.hpp"
@@ -160,11 +162,53 @@ nlohmann::json many(const Settings& settings) {
   return acknowledgements(all);
 }
 
+/// Sends at a rate, whatever the answers do, and counts each latency from when the message was due: a stall is seen in full.
+nlohmann::json steady(const Settings& settings) {
+  constexpr std::uint64_t kSampled = 16;  // one message in so many has its answer looked at
+  constexpr auto kTick = std::chrono::milliseconds(1);
+  auto options = producer_settings(settings);
+  options.linger_ms = settings.linger_ms;
+  client::Producer producer = must(client::Producer::create(connect(settings), options));
+  const auto payload = make_payload(settings);
+  auto record = record_of(settings, payload);
+  const double per_second = settings.rate_mb_s * 1e6 / static_cast<double>(settings.message_bytes);
+  const auto total = static_cast<std::uint64_t>(per_second * settings.seconds);
+  Histogram histogram;  // of the client's thread until it is closed
+  std::string error;
+  const auto start = Clock::now();
+  const auto due_at = [&](std::uint64_t message) {
+    return start + std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(message) / per_second * 1e9));
+  };
+  for (std::uint64_t i = 0; i < total;) {
+    std::this_thread::sleep_until(due_at(i));
+    for (const auto until = Clock::now() + kTick; i < total && due_at(i) < until; ++i) {
+      const std::string key = std::to_string(settings.keys == 0 ? 0 : i * 2654435761U % settings.keys);
+      if (settings.keys != 0) record.key = std::as_bytes(std::span(key));
+      if (i % kSampled != 0) {
+        must(producer.send(record));
+        continue;
+      }
+      must(producer.send(record, [&histogram, &error, due = due_at(i)](const client::DeliveryReport& report) {
+        if (!report.outcome) error = report.outcome.error().message;
+        histogram.record(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - due).count());
+      }));
+    }
+  }
+  must(producer.flush(120'000));
+  if (!error.empty()) die(error);
+  nlohmann::json result = latencies(histogram);
+  result["p999_us"] = static_cast<double>(histogram.value_at(0.999)) / 1e3;
+  result["max_us"] = static_cast<double>(histogram.max()) / 1e3;
+  result["mb_s"] =
+      static_cast<double>(total * settings.message_bytes) / std::chrono::duration<double>(Clock::now() - start).count() / 1e6;
+  return result;
+}
+
 }  // namespace
 }  // namespace streambus::bench
 
 int main(int argc, char** argv) {
   using namespace streambus::bench;
   return run_client(argc, argv, "streambus_bench",
-                    {{"produce", produce}, {"consume", consume}, {"ping", ping}, {"many", many}});
+                    {{"produce", produce}, {"consume", consume}, {"ping", ping}, {"many", many}, {"steady", steady}});
 }

@@ -7,6 +7,7 @@
 #include "index.hpp"
 #include "manifest.hpp"
 #include "marks.hpp"
+#include "paths.hpp"
 #include "streambus/base/crc32c.hpp"
 #include "wal_fixture.hpp"
 
@@ -151,6 +152,53 @@ TEST(ManifestTest, DecodesWhatItEncodesAndNothingElse) {
   manifest.entries[1].base = {11};
   EXPECT_EQ(Manifest::decode(manifest.encode(test::kTopicId, 3), test::kTopicId, 3, &decoded).code, ErrorCode::corrupt)
       << "a hole between segments";
+}
+
+TEST(ManifestTest, ReplacementsNeedVersion2AndNothingElseDoes) {
+  Manifest manifest;
+  manifest.end = {30};
+  manifest.entries.push_back({.base = {0}, .end = {10}, .bytes = 500, .batches_end = {10}});
+  manifest.entries.push_back({.base = {10}, .end = {30}, .bytes = 700, .batches_end = {30}});
+  const std::vector<std::byte> plain = manifest.encode(test::kTopicId, 3);
+  EXPECT_EQ(load_be<std::uint32_t>(plain.data() + 8), 1U);
+  EXPECT_EQ(plain.size(), 76U + 2 * 48);
+  Manifest decoded;
+  ASSERT_TRUE(Manifest::decode(plain, test::kTopicId, 3, &decoded).ok());
+  EXPECT_EQ(decoded.entries[1].batches_end.value, 30) << "version 1 has no gaps at the end";
+
+  manifest.entries[0].generation = 7;
+  manifest.entries[0].batches_end = {4};
+  const std::vector<std::byte> bytes = manifest.encode(test::kTopicId, 3);
+  EXPECT_EQ(load_be<std::uint32_t>(bytes.data() + 8), 2U);
+  EXPECT_EQ(bytes.size(), 76U + 2 * 60);
+  ASSERT_TRUE(Manifest::decode(bytes, test::kTopicId, 3, &decoded).ok());
+  EXPECT_EQ(decoded.entries[0].generation, 7U);
+  EXPECT_EQ(decoded.entries[0].batches_end.value, 4);
+  EXPECT_EQ(decoded.encode(test::kTopicId, 3), bytes);
+  for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    std::vector<std::byte> damaged = bytes;
+    damaged[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+    EXPECT_FALSE(Manifest::decode(damaged, test::kTopicId, 3, &decoded).ok()) << "bit " << bit;
+  }
+  manifest.entries[0].batches_end = {11};
+  EXPECT_EQ(Manifest::decode(manifest.encode(test::kTopicId, 3), test::kTopicId, 3, &decoded).code, ErrorCode::corrupt)
+      << "batches beyond the segment";
+}
+
+TEST(SegmentNameTest, HaveAnOffsetAndPerhapsAGeneration) {
+  const auto parsed = [](std::string_view name) {
+    SegmentName found;
+    if (!parse_segment_name(name, "log", &found)) return std::string("none");
+    return std::to_string(found.base.value) + "/" + std::to_string(found.generation);
+  };
+  EXPECT_EQ(parsed("00000000000000018432.log"), "18432/0");
+  EXPECT_EQ(parsed("00000000000000018432-12.log"), "18432/12");
+  for (const char* name : {"00000000000000018432-.log", "00000000000000018432-0.log", "00000000000000018432-01.log",
+                           "00000000000000018432-1x.log", "00000000000000018432-12.index", "0018432.log", ".log", "log",
+                           "00000000000000018432log", "99999999999999999999.log", "00000000000000018432-12345678901.log"}) {
+    EXPECT_EQ(parsed(name), "none") << name;
+  }
+  EXPECT_EQ(parsed(Path::segment("d", {5}, 3, "log").view().substr(2)), "5/3");
 }
 
 class FormatVersion : public WalTest {
