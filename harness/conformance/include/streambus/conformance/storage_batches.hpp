@@ -10,7 +10,7 @@
 #include "streambus/base/record_batch.hpp"
 #include "streambus/plugin/storage.hpp"
 
-namespace streambus::test {
+namespace streambus::conformance {
 
 struct BatchSpec {
   std::int64_t base = 0;
@@ -90,4 +90,8 @@ struct BatchSpec {
   return all;
 }
 
-}  // namespace streambus::test
+}  // namespace streambus::conformance
+
+namespace streambus::test {
+using namespace streambus::conformance;  // unit tests name their doubles here
+}

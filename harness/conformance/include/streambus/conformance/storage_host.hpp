@@ -14,7 +14,7 @@
 
 #include "streambus/plugin/host.hpp"
 
-namespace streambus::test {
+namespace streambus::conformance {
 
 /// Records what engines report. Thread-safe.
 class RecordingSink final : public DurabilitySink {
@@ -202,4 +202,8 @@ class StorageHost final : public Host {
   std::map<std::string, CountedMetric> metrics_;
 };
 
-}  // namespace streambus::test
+}  // namespace streambus::conformance
+
+namespace streambus::test {
+using namespace streambus::conformance;  // unit tests name their doubles here
+}

@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "storage_host.hpp"
+#include "streambus/conformance/storage_host.hpp"
 #include "streambus/host/option_values.hpp"
 #include "streambus/plugin/sdk.hpp"
 
-namespace streambus::test {
+namespace streambus::conformance {
 
 struct EngineCase {
   std::string name;
@@ -78,4 +78,8 @@ class EngineUnderTest {
 inline constexpr const char* kTopicId = "00112233445566778899aabbccddeeff";
 inline constexpr PartitionKey kKey{"orders", kTopicId, 0};
 
-}  // namespace streambus::test
+}  // namespace streambus::conformance
+
+namespace streambus::test {
+using namespace streambus::conformance;  // unit tests name their doubles here
+}

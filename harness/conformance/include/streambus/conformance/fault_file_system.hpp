@@ -21,7 +21,7 @@
 
 #include "streambus/plugin/files.hpp"
 
-namespace streambus::test {
+namespace streambus::conformance {
 
 enum class FileOperation : std::uint8_t {
   open,
@@ -649,4 +649,8 @@ class FaultFileSystem final : public FileSystem {
   std::uint64_t capacity_ = UINT64_MAX / 2;
 };
 
-}  // namespace streambus::test
+}  // namespace streambus::conformance
+
+namespace streambus::test {
+using namespace streambus::conformance;  // unit tests name their doubles here
+}
