@@ -11,7 +11,7 @@ namespace {
 
 constexpr Family kFamilies[] = {
     {"topic", &define_topic},                                                                // create, list, describe, delete
-    {"produce", &define_produce}, {"consume", &define_consume}, {"plugin", &define_plugin},  // list, info
+    {"produce", &define_produce}, {"consume", &define_consume}, {"plugin", &define_plugin},  // list, info, check
     {"version", &define_version},
 };
 

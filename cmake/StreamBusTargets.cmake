@@ -52,10 +52,10 @@ function(streambus_add_test name)
   add_executable(${name} ${arg_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support
-    ${PROJECT_SOURCE_DIR}/harness/conformance/include ${PROJECT_SOURCE_DIR}/harness/conformance/include/streambus/conformance)
+    ${PROJECT_SOURCE_DIR}/harness/conformance/include/streambus/conformance) # the doubles of storage engines and transports
   target_compile_definitions(${name} PRIVATE
     STREAMBUS_TEST_BUILD_DIR="${CMAKE_BINARY_DIR}" STREAMBUS_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gtest_main $<BUILD_INTERFACE:streambus_flags>)
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} StreamBus::conformance GTest::gtest_main $<BUILD_INTERFACE:streambus_flags>)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" ENVIRONMENT "${arg_ENVIRONMENT}")
 endfunction()

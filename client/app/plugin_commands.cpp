@@ -1,4 +1,4 @@
-// streambus plugin list | info: looks at plugin files, without a broker.
+// streambus plugin list | info: looks at plugin files, without a broker. `check` is in a file of its own.
 
 #include <fmt/format.h>
 
@@ -6,8 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "command.hpp"
-#include "streambus/host/plugin_registry.hpp"
+#include "plugin_files.hpp"
 
 namespace streambus::command {
 namespace {
@@ -24,13 +23,6 @@ std::string kind_of(const PluginFile& file) { return std::string(name_of(static_
 bool has_stamp(const PluginFile& file) { return file.stamp.name[0] != '\0'; }
 
 std::string path_text(const PluginFile& file) { return file.path.empty() ? "(linked into the program)" : file.path.string(); }
-
-PluginRegistry open_registry(const Invocation& invocation, const std::string& extra = {}) {
-  std::vector<std::filesystem::path> directories;
-  if (!extra.empty()) directories.emplace_back(extra);
-  for (const std::string& directory : invocation.plugin_dirs) directories.push_back(std::filesystem::absolute(directory));
-  return PluginRegistry(PluginRegistry::default_directories(std::move(directories)));
-}
 
 Json stamp_as_json(const PluginFile& file) {
   Json json = {{"name", has_stamp(file) ? Json(file.stamp.name) : Json(nullptr)},
@@ -128,21 +120,10 @@ Json info_as_json(const PluginFile& file, const LoadedPlugin& plugin) {
 }
 
 int plugin_info(const Invocation& invocation, const std::string& name) {
-  const std::filesystem::path path = name;
-  const bool by_path = name.find('/') != std::string::npos;
-  const std::string folder =
-      by_path ? std::filesystem::absolute(path).parent_path().lexically_normal().string() : std::string();
-  PluginRegistry registry = open_registry(invocation, folder);
-  const std::vector<PluginFile> files = registry.scan();
-  const auto found = std::ranges::find_if(files, [&](const PluginFile& file) {
-    std::error_code ignored;
-    return by_path ? std::filesystem::equivalent(file.path, path, ignored)
-                   : file.stamp.name == name || file.path.stem() == name;
-  });
-  if (found == files.end()) {
-    fmt::print(stderr, "error: there is no plugin '{}'; looked in:\n", name);
-    for (const auto& directory : registry.directories()) fmt::print(stderr, "  {}\n", directory.string());
-    fmt::print(stderr, "  'streambus plugin list' shows what there is; --plugin-dir adds a folder\n");
+  PluginRegistry registry({});
+  const Result<PluginFile> found = find_plugin_file(invocation, name, &registry);
+  if (!found) {
+    fmt::print(stderr, "error: {}\n", found.error().message);
     return kUsage;
   }
   if (!found->refusal.empty() && !invocation.json) {
@@ -170,10 +151,36 @@ int plugin_info(const Invocation& invocation, const std::string& name) {
 
 }  // namespace
 
+PluginRegistry open_registry(const Invocation& invocation, const std::string& extra) {
+  std::vector<std::filesystem::path> directories;
+  if (!extra.empty()) directories.emplace_back(extra);
+  for (const std::string& directory : invocation.plugin_dirs) directories.push_back(std::filesystem::absolute(directory));
+  return PluginRegistry(PluginRegistry::default_directories(std::move(directories)));
+}
+
+Result<PluginFile> find_plugin_file(const Invocation& invocation, const std::string& name, PluginRegistry* registry) {
+  const std::filesystem::path path = name;
+  const bool by_path = name.find('/') != std::string::npos;
+  const std::string folder =
+      by_path ? std::filesystem::absolute(path).parent_path().lexically_normal().string() : std::string();
+  *registry = open_registry(invocation, folder);
+  const std::vector<PluginFile> files = registry->scan();
+  const auto found = std::ranges::find_if(files, [&](const PluginFile& file) {
+    std::error_code ignored;
+    return by_path ? std::filesystem::equivalent(file.path, path, ignored)
+                   : file.stamp.name == name || file.path.stem() == name;
+  });
+  if (found != files.end()) return *found;
+  std::string message = fmt::format("there is no plugin '{}'; looked in:\n", name);
+  for (const auto& directory : registry->directories()) message += fmt::format("  {}\n", directory.string());
+  return fail(ErrorCode::not_found, message + "  'streambus plugin list' shows what there is; --plugin-dir adds a folder");
+}
+
 void define_plugin(CLI::App& program, Invocation& invocation) {
-  CLI::App& family = *program.add_subcommand("plugin", "Look at plugin files, without a broker");
+  CLI::App& family = *program.add_subcommand("plugin", "Look at plugin files and test them, without a broker");
   family.require_subcommand(1);
-  family.footer("Examples:\n  streambus plugin list\n  streambus plugin info storage-wal");
+  family.footer(
+      "Examples:\n  streambus plugin list\n  streambus plugin info storage-wal\n  streambus plugin check storage-wal");
   const auto arguments = std::make_shared<PluginArguments>();
 
   CLI::App& list = *family.add_subcommand("list", "List the plugins that are found, and why some would be refused");
@@ -188,6 +195,8 @@ void define_plugin(CLI::App& program, Invocation& invocation) {
   add_json(info, invocation, "Print a JSON object");
   finish(info, invocation, "Examples:\n  streambus plugin info storage-wal\n  streambus plugin info ./build/acme.so --json",
          [&invocation, arguments] { return plugin_info(invocation, arguments->name); });
+
+  define_plugin_check(family, invocation);
 }
 
 }  // namespace streambus::command

@@ -1,6 +1,7 @@
 #pragma once
 // A storage engine as tests drive it: made from its descriptor, started over any file system, ended in order or not.
 
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -19,6 +20,7 @@ struct EngineCase {
   std::vector<std::pair<std::string, std::string>> options;
   bool persistent = true;         ///< keeps data when it is closed and opened again
   bool retains_by_chunk = false;  ///< frees memory, not segments of the configured size
+  bool replaces = false;          ///< can_replace()
 };
 
 inline std::ostream& operator<<(std::ostream& out, const EngineCase& engine) { return out << engine.name; }
@@ -32,8 +34,10 @@ class EngineUnderTest {
   EngineUnderTest(const EngineUnderTest&) = delete;
   EngineUnderTest& operator=(const EngineUnderTest&) = delete;
 
-  [[nodiscard]] Status start() {
+  /// Makes and starts an instance. `prepare` may change the host before the engine knows it.
+  [[nodiscard]] Status start(const std::function<void(StorageHost&)>& prepare = {}) {
     host_ = std::make_unique<StorageHost>(files_, workers_);
+    if (prepare) prepare(*host_);
     OptionValues values({case_.descriptor->options, case_.descriptor->option_count});
     for (const auto& [key, text] : case_.options) {
       for (const OptionSpec& spec : values.table()) {
@@ -53,6 +57,11 @@ class EngineUnderTest {
   }
   /// Ends the instance without stop(), as far as a living process can.
   void destroy() {
+    destroy_engine();
+    host_.reset();
+  }
+  /// The same, and keeps the host, for what it recorded.
+  void destroy_engine() {
     if (engine_ == nullptr) return;
     if (workers_ == StorageHost::Workers::test) {
       (void)host_->run_work();
@@ -61,7 +70,6 @@ class EngineUnderTest {
     }
     case_.descriptor->destroy(engine_);
     engine_ = nullptr;
-    host_.reset();
   }
 
   [[nodiscard]] StorageEngine& engine() { return *engine_; }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <condition_variable>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -98,6 +99,17 @@ class FaultFileSystem final : public FileSystem {
   void skip_syncs(bool skip) {
     const std::lock_guard lock(mutex_);
     skip_syncs_ = skip;
+  }
+  /// Syncs wait until they are let go: a device that takes its time.
+  void hold_syncs(bool hold) {
+    const std::lock_guard lock(mutex_);
+    hold_syncs_ = hold;
+    released_.notify_all();
+  }
+  /// Operations of any kind since the beginning.
+  [[nodiscard]] std::uint64_t operations() {
+    const std::lock_guard lock(mutex_);
+    return operations_;
   }
   /// Forgets what was not synced, or a random part of it. Files that are open are worthless afterwards.
   void cut_power(PowerCut what, std::uint64_t seed) {
@@ -383,7 +395,8 @@ class FaultFileSystem final : public FileSystem {
       return status;
     }
     Status sync() noexcept override {
-      const std::lock_guard lock(files_.mutex_);
+      std::unique_lock lock(files_.mutex_);
+      files_.released_.wait(lock, [this] { return !files_.hold_syncs_; });
       if (const Status status = files_.operation(FileOperation::sync, path_); !status.ok()) {
         if (!files_.halted_) inode_->forget();
         return status;
@@ -530,6 +543,7 @@ class FaultFileSystem final : public FileSystem {
   /// Counts an operation and says how it ends. Under the mutex.
   Status operation(FileOperation kind, std::string_view path) {
     torn_ = false;
+    ++operations_;
     if (halted_) return errno_status(path, EIO);
     if ((fault_.kinds & only(kind)) == 0) return {};
     ++counted_;
@@ -642,6 +656,9 @@ class FaultFileSystem final : public FileSystem {
   bool halted_ = false;
   bool torn_ = false;
   bool skip_syncs_ = false;
+  bool hold_syncs_ = false;
+  std::condition_variable released_;
+  std::uint64_t operations_ = 0;
   int open_files_ = 0;
   std::vector<OpenMapping*> mappings_;
   std::size_t mappings_max_ = SIZE_MAX;

@@ -2,16 +2,20 @@
 // A Host for tests and benchmarks of storage engines: any FileSystem below, worker threads for posted work (or none: the test
 // runs it), a durability sink that records, and a wall clock that the test sets.
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "streambus/base/buffer_pool.hpp"
 #include "streambus/plugin/host.hpp"
 
 namespace streambus::conformance {
@@ -22,7 +26,9 @@ class RecordingSink final : public DurabilitySink {
   struct Domain {
     std::uint64_t position = 0;
     std::uint64_t reports = 0;
-    std::uint64_t went_back = 0;  ///< reports with a lower position than before: a broken engine
+    std::uint64_t went_back = 0;    ///< reports with a lower position than before: a broken engine
+    std::uint64_t repeated = 0;     ///< reports with the same position again: one completion too many
+    std::uint64_t after_close = 0;  ///< reports to a domain that was closed
     bool open = true;
     Status failure;
   };
@@ -37,12 +43,17 @@ class RecordingSink final : public DurabilitySink {
     domains_[domain].open = false;
   }
   void durable_advanced(std::uint32_t domain, std::uint64_t position) noexcept override {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     Domain& entry = domains_[domain];
     ++entry.reports;
     if (position < entry.position) ++entry.went_back;
+    if (position == entry.position) ++entry.repeated;
+    if (!entry.open) ++entry.after_close;
     entry.position = std::max(entry.position, position);
     changed_.notify_all();
+    if (!on_advanced) return;
+    lock.unlock();  // as the core, which answers from here
+    on_advanced(domain, position);
   }
   void domain_failed(std::uint32_t domain, const Status& status) noexcept override {
     const std::lock_guard lock(mutex_);
@@ -50,6 +61,19 @@ class RecordingSink final : public DurabilitySink {
     changed_.notify_all();
   }
 
+  /// Called with every report, on the engine's thread. Set before the engine is started.
+  std::function<void(std::uint32_t domain, std::uint64_t position)> on_advanced;
+
+  /// Domains that were opened and not closed.
+  [[nodiscard]] std::size_t open_domains() {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::ranges::count_if(domains_, [](const auto& entry) { return entry.second.open; }));
+  }
+  /// All domains that ever were.
+  [[nodiscard]] std::map<std::uint32_t, Domain> domains() {
+    const std::lock_guard lock(mutex_);
+    return domains_;
+  }
   [[nodiscard]] Domain of(std::uint32_t domain) {
     const std::lock_guard lock(mutex_);
     return domains_[domain];
@@ -77,49 +101,18 @@ class StorageHost final : public Host {
     test,     ///< posted work waits for run_work()
   };
 
-  explicit StorageHost(FileSystem& files, Workers workers = Workers::threads) : files_(files) {
-    if (workers == Workers::test) return;
-    for (Queue& queue : queues_) {
-      for (std::thread& thread : queue.threads) thread = std::thread([this, &queue] { work(queue); });
-    }
-  }
+  explicit StorageHost(FileSystem& files, Workers workers = Workers::threads);
   /// Completes what was posted.
-  ~StorageHost() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-    for (Queue& queue : queues_) {
-      for (std::thread& thread : queue.threads) {
-        if (thread.joinable()) thread.join();
-      }
-    }
-    (void)run_work();
-  }
+  ~StorageHost();
 
   [[nodiscard]] std::string_view instance_name() const noexcept override { return "test"; }
   [[nodiscard]] bool log_enabled(LogLevel level) const noexcept override { return level >= LogLevel::info; }
-  void log(LogLevel, std::string_view text) noexcept override {
-    const std::lock_guard lock(mutex_);
-    log_lines_.emplace_back(text);
-  }
-  [[nodiscard]] Metric& metric(MetricKind, std::string_view name, std::string_view) noexcept override {
-    const std::lock_guard lock(mutex_);
-    return metrics_[std::string(name)];
-  }
-  [[nodiscard]] std::int64_t monotonic_ns() noexcept override {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  }
+  void log(LogLevel level, std::string_view text) noexcept override;
+  [[nodiscard]] Metric& metric(MetricKind kind, std::string_view name, std::string_view help) noexcept override;
+  [[nodiscard]] std::int64_t monotonic_ns() noexcept override;
   [[nodiscard]] TimestampMs wall_ms() noexcept override { return wall.load(); }
-  [[nodiscard]] BufferSource& buffers() noexcept override { std::abort(); }  // no engine of ours borrows any
-  void post(WorkClass work, void (*fn)(void*) noexcept, void* context) noexcept override {
-    {
-      const std::lock_guard lock(mutex_);
-      queues_[static_cast<std::size_t>(work)].work.push_back({fn, context});
-    }
-    changed_.notify_all();
-  }
+  [[nodiscard]] BufferSource& buffers() noexcept override { return buffers_; }
+  void post(WorkClass work, void (*fn)(void*) noexcept, void* context) noexcept override;
   [[nodiscard]] FileSystem& files() noexcept override { return files_; }
   [[nodiscard]] DurabilitySink& durability() noexcept override { return sink; }
 
@@ -128,36 +121,13 @@ class StorageHost final : public Host {
   std::atomic<TimestampMs> wall{1'700'000'000'000};
 
   /// Runs what was posted, on the calling thread. Returns how much.
-  std::size_t run_work() {
-    for (std::size_t count = 0;; ++count) {
-      Work next{};
-      {
-        const std::lock_guard lock(mutex_);
-        Queue* const queue = !queues_[0].work.empty() ? &queues_[0] : !queues_[1].work.empty() ? &queues_[1] : nullptr;
-        if (queue == nullptr) return count;
-        next = queue->work.front();
-        queue->work.pop_front();
-      }
-      next.fn(next.context);
-    }
-  }
-  /// Waits until nothing is posted or running.
-  void wait_idle() {
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [this] { return queues_[0].work.empty() && queues_[1].work.empty() && running_ == 0; });
-  }
-  [[nodiscard]] std::int64_t metric_value(const std::string& name) {
-    const std::lock_guard lock(mutex_);
-    return metrics_[name].value.load();
-  }
+  std::size_t run_work();
+  [[nodiscard]] bool has_threads() const noexcept { return queues_[0].threads[0].joinable(); }
+  /// Waits until nothing is posted or running; at once where the test runs the work.
+  void wait_idle();
+  [[nodiscard]] std::int64_t metric_value(const std::string& name);
   /// True when a logged line contains the text.
-  [[nodiscard]] bool logged(std::string_view text) {
-    const std::lock_guard lock(mutex_);
-    for (const std::string& line : log_lines_) {
-      if (line.find(text) != std::string::npos) return true;
-    }
-    return false;
-  }
+  [[nodiscard]] bool logged(std::string_view text);
 
  private:
   struct Work {
@@ -175,23 +145,12 @@ class StorageHost final : public Host {
     std::atomic<std::int64_t> value{0};
   };
 
-  void work(Queue& queue) {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [&] { return stopping_ || !queue.work.empty(); });
-      if (queue.work.empty()) return;
-      const Work next = queue.work.front();
-      queue.work.pop_front();
-      ++running_;
-      lock.unlock();
-      next.fn(next.context);
-      lock.lock();
-      --running_;
-      idle_.notify_all();
-    }
-  }
+  /// Takes the first posted work of the first queue that has any.
+  [[nodiscard]] bool take_work(Work& next);
+  void work(Queue& queue);
 
   FileSystem& files_;
+  BufferPool buffers_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::condition_variable idle_;

@@ -12,7 +12,7 @@
 
 #include "streambus/plugin/transport.hpp"
 
-namespace streambus::test {
+namespace streambus::conformance {
 
 inline constexpr auto kPatience = std::chrono::seconds(60);
 
@@ -188,4 +188,8 @@ class TestFactory final : public SessionFactory {
   std::list<TestSession> sessions_;
 };
 
+}  // namespace streambus::conformance
+
+namespace streambus::test {
+using namespace streambus::conformance;  // unit tests name their doubles here
 }  // namespace streambus::test

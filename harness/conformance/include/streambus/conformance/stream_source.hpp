@@ -13,7 +13,7 @@
 #include "streambus/base/slice.hpp"
 #include "test_session.hpp"
 
-namespace streambus::test {
+namespace streambus::conformance {
 
 /// A reference count that a test can look at.
 class CountedPin final : public Pin {
@@ -116,4 +116,8 @@ class StreamWriter {
   CountedPin pin_;
 };
 
+}  // namespace streambus::conformance
+
+namespace streambus::test {
+using namespace streambus::conformance;  // unit tests name their doubles here
 }  // namespace streambus::test
