@@ -99,7 +99,12 @@ class Stored {
 
  private:
   static OptionTexts verifying(const CaseContext& context) {
-    return context.has_option("verify_on_read") ? context.options_with("verify_on_read", "true") : context.options;
+    OptionTexts options = context.options;
+    for (const char* const option : {"verify_on_read", "verify_on_open"}) {
+      if (context.has_option(option) && std::ranges::find(options, option, &OptionTexts::value_type::first) == options.end())
+        options.emplace_back(option, "true");
+    }
+    return options;
   }
   void copy(FaultFileSystem& files) {
     for (const std::string& path : files.paths()) contents_[path] = files.content(path);

@@ -41,6 +41,7 @@ constexpr Case kTimeCases[] = {
 void delete_before(CaseContext& context) {
   StorageFixture fixture(context, kSmallSegments);
   fixture.append_many(60, {.records = 2, .body_bytes = 500});
+  fixture.host().wait_idle();  // space is freed "when it can": full segments may be sealed by posted work
   expect_code(fixture.log().delete_before({121}), ErrorCode::out_of_range, "delete_before beyond the end");
   expect_ok(fixture.log().delete_before({51}), "delete_before(51)");
   expect_equal("start", fixture.log().state().start, Offset{51});
