@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 CONFIG ?= config/streambus.toml
 
-.PHONY: help setup build run test test-release test-asan test-tsan bench fuzz soak format format-check lint docs clean
+.PHONY: help setup build run test test-release test-asan test-tsan bench fuzz soak soak-kit format format-check lint docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ fuzz: ## Run every fuzz target for a million executions
 
 soak: build ## The long durability soaks (STREAMBUS_KILL_CYCLES, default 1000)
 	@scripts/soak.sh
+
+soak-kit: build ## The long runs of the conformance kit: 50 seeds, and every engine at level stress
+	@scripts/kit_soak.sh
 
 format: ## Format all sources
 	@scripts/sources.sh | xargs clang-format-19 -i

@@ -1,6 +1,6 @@
 // What is reported as durable, and when.
 
-#include <chrono>
+#include <atomic>
 #include <thread>
 
 #include "case_lists.hpp"
@@ -53,15 +53,16 @@ void not_before_the_sync(CaseContext& context) {
   StorageFixture fixture(context, {}, StorageHost::Workers::test);
   fixture.append_many(1);
   (void)fixture.host().run_work();
+  const std::uint32_t domain = fixture.log().durability_domain();
+  const std::uint64_t before = fixture.host().sink.of(domain).position;
   fixture.files.hold_syncs(true);
+  std::atomic<bool> done{false};
   std::thread worker([&] {
     fixture.append_many(1);
     (void)fixture.host().run_work();  // waits in the sync
+    done = true;
   });
-  const std::uint32_t domain = fixture.log().durability_domain();
-  const std::uint64_t before = fixture.host().sink.of(domain).position;
-  // Not a wait for something to happen: whatever time is given, nothing may be reported in it.
-  for (int i = 0; i < 200; ++i) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  while (!done && fixture.files.waiting_syncs() == 0) std::this_thread::yield();
   const std::uint64_t meanwhile = fixture.host().sink.of(domain).position;
   fixture.files.hold_syncs(false);
   worker.join();

@@ -162,7 +162,6 @@ Status Log::replace(Offset from, Offset to, BatchSource& batches) noexcept {
   if (is(Mutation::replace_unlinks_first)) remove_files({first, last});
   SegmentRef built;
   STREAMBUS_TRY_STATUS(build_replacement((*first)->from, to, batches, &built));
-  if (is(Mutation::replace_moves_end) && !built->entries.empty()) built->to = built->entries.back().next;
   const std::vector<SegmentRef> old(first, last);
   const auto at = segments.erase(first, last);
   segments.insert(at, built);
@@ -172,7 +171,7 @@ Status Log::replace(Offset from, Offset to, BatchSource& batches) noexcept {
     const std::lock_guard lock(mutex_);
     const auto begin = std::ranges::find(segments_, old.front());
     segments_.insert(segments_.erase(begin, begin + static_cast<std::ptrdiff_t>(old.size())), built);
-    if (is(Mutation::replace_moves_end)) end_ = segments_.back()->to;
+    if (is(Mutation::replace_moves_end)) end_ = to;
   }
   remove_files(old);
   return {};

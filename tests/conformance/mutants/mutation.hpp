@@ -44,7 +44,7 @@ enum class Mutation : unsigned char {
   replace_drops_last,      ///< loses the last batch that replace() should keep
   replace_unlinks_first,   ///< removes the old files before the new ones are in place
   replace_not_synced,      ///< puts new files in place that are not durable
-  replace_moves_end,       ///< ends the log with the last batch that replace() kept
+  replace_moves_end,       ///< ends the log where replace() ended
   close_forgets,           ///< close() makes nothing durable
   files_left,              ///< leaves a file open
   thread_left,             ///< leaves a thread running

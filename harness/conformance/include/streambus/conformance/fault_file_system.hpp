@@ -106,6 +106,11 @@ class FaultFileSystem final : public FileSystem {
     hold_syncs_ = hold;
     released_.notify_all();
   }
+  /// Syncs that wait because of hold_syncs().
+  [[nodiscard]] int waiting_syncs() {
+    const std::lock_guard lock(mutex_);
+    return waiting_syncs_;
+  }
   /// Operations of any kind since the beginning.
   [[nodiscard]] std::uint64_t operations() {
     const std::lock_guard lock(mutex_);
@@ -396,7 +401,9 @@ class FaultFileSystem final : public FileSystem {
     }
     Status sync() noexcept override {
       std::unique_lock lock(files_.mutex_);
+      ++files_.waiting_syncs_;
       files_.released_.wait(lock, [this] { return !files_.hold_syncs_; });
+      --files_.waiting_syncs_;
       if (const Status status = files_.operation(FileOperation::sync, path_); !status.ok()) {
         if (!files_.halted_) inode_->forget();
         return status;
@@ -657,6 +664,7 @@ class FaultFileSystem final : public FileSystem {
   bool torn_ = false;
   bool skip_syncs_ = false;
   bool hold_syncs_ = false;
+  int waiting_syncs_ = 0;
   std::condition_variable released_;
   std::uint64_t operations_ = 0;
   int open_files_ = 0;
