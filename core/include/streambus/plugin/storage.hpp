@@ -80,7 +80,7 @@ struct ReadResult {
   Slice slices[kSlicesMax];
   std::uint32_t slice_count = 0;
   std::uint64_t bytes = 0;
-  Offset next;         ///< the offset after the last batch returned; request.from where none is
+  Offset next;         ///< where to go on: after the last batch returned, or behind a gap there; request.from where none is
   Pin* pin = nullptr;  ///< one reference for the caller, keeps every slice valid; null only where there is no slice
 };
 
