@@ -135,8 +135,13 @@ class Stored {
   Contents contents_;
 };
 
+/// Without a sync before the answer, an engine cannot tell damage of its newest bytes from what a crash leaves of them: the
+/// fields that a batch's checksum leaves out have no second witness then.
+bool promises_device(const CaseContext& context) { return context.traits.durability == Durability::fsync_batch; }
+
 void flipped_bits(CaseContext& context) {
   for (const bool clean : {true, false}) {
+    if (!clean && !promises_device(context)) break;
     Stored stored(context, clean);
     const std::uint64_t bits = stored.total_bytes() * 8;
     const std::uint64_t samples = std::min(bits, context.rounds(150, 3000, UINT64_MAX));
@@ -161,6 +166,7 @@ void flipped_bits(CaseContext& context) {
 
 void cut_files(CaseContext& context) {
   for (const bool clean : {true, false}) {
+    if (!clean && !promises_device(context)) break;
     Stored stored(context, clean);
     const std::uint64_t samples = context.rounds(15, 200, UINT64_MAX);
     std::mt19937_64 random(context.seed);

@@ -102,7 +102,8 @@ void many_partitions(CaseContext& context) {
   const auto open_all = [&] {
     for (PartitionId i = 0; i < count; ++i) {
       context.at(fmt::format("partition {} of {}", i, count));
-      expect_ok(fixture.engine().open({"many", kMany, i}, {i}, {}, &logs[static_cast<std::size_t>(i)]), "open()");
+      expect_ok(fixture.engine().open({"many", kMany, i}, {i}, {.segment_bytes = 65536}, &logs[static_cast<std::size_t>(i)]),
+                "open()");
     }
   };
   open_all();
