@@ -157,11 +157,22 @@ void FaultRun::expect_readable(PartitionLog& log, int count) {
                found, content(start, count, true));
 }
 
-void for_every_operation(CaseContext& context, std::string_view what, const std::function<bool(std::uint64_t)>& one) {
-  const std::uint64_t stride = context.rounds(7, 1, 1);
+std::uint64_t operations_of_a_run(CaseContext& context, std::uint32_t kinds) {
+  FaultFileSystem files;
+  FaultRun run(context, files);
+  files.plan({.kinds = kinds});
+  run.live(true);
+  return files.counted();
+}
+
+void for_every_operation(CaseContext& context, std::string_view what, std::uint32_t kinds,
+                         const std::function<bool(std::uint64_t)>& one) {
+  const std::uint64_t total = operations_of_a_run(context, kinds);
+  const std::uint64_t runs_max = context.rounds(25, 400, UINT64_MAX);
+  const std::uint64_t stride = total / runs_max + 1;
   for (std::uint64_t at = 1 + context.seed % stride;; at += stride) {
     context.at(fmt::format("{} at operation {}", what, at));
-    expect_at_most("operations of one run", at, 5000U);
+    expect_at_most("operations of one run", at, total * 10 + 1000);
     if (!one(at)) return;
   }
 }

@@ -70,8 +70,12 @@ class FaultRun {
   std::int64_t replaced_to_ = 0;  ///< odd batches below it were left out
 };
 
-/// Runs `one(n)` for the first, second, ... operation until it returns false: the run has no more of them. At level basic a
-/// sample that the seed shifts.
-void for_every_operation(CaseContext& context, std::string_view what, const std::function<bool(std::uint64_t)>& one);
+/// File operations of the kinds in a run that nothing cuts short.
+[[nodiscard]] std::uint64_t operations_of_a_run(CaseContext& context, std::uint32_t kinds);
+
+/// Runs `one(n)` for the first, second, ... operation of the kinds until it returns false: the run has no more of them. At
+/// level basic, and for engines with many operations at level durable, a sample that the seed shifts.
+void for_every_operation(CaseContext& context, std::string_view what, std::uint32_t kinds,
+                         const std::function<bool(std::uint64_t)>& one);
 
 }  // namespace streambus::conformance

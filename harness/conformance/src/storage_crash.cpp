@@ -17,7 +17,7 @@ namespace {
 
 void killed_everywhere(CaseContext& context) {
   for (const std::uint32_t torn : {0U, 500U, 950U}) {
-    for_every_operation(context, fmt::format("killed, {} permille of a write done,", torn), [&](std::uint64_t at) {
+    for_every_operation(context, fmt::format("killed, {} permille of a write done,", torn), kChanges, [&](std::uint64_t at) {
       FaultFileSystem files;
       FaultRun run(context, files);
       files.plan({.at = at, .kinds = kChanges, .halt = true, .torn_permille = torn});
@@ -31,7 +31,7 @@ void killed_everywhere(CaseContext& context) {
 }
 
 void killed_while_recovering(CaseContext& context) {
-  for_every_operation(context, "killed at operation 60, then in recovery", [&](std::uint64_t at) {
+  for_every_operation(context, "killed at operation 60, then in recovery", kChanges, [&](std::uint64_t at) {
     FaultFileSystem files;
     FaultRun run(context, files);
     files.plan({.at = 60, .kinds = kChanges, .halt = true, .torn_permille = 700});
@@ -51,7 +51,7 @@ void power_cut_everywhere(CaseContext& context) {
   for (const PowerCut cut : cuts) {
     for_every_operation(context,
                         cut == PowerCut::nothing ? "power cut, only what was synced is left," : "power cut, any part is left,",
-                        [&](std::uint64_t at) {
+                        kChanges, [&](std::uint64_t at) {
                           FaultFileSystem files;
                           FaultRun run(context, files);
                           files.plan({.at = at, .kinds = kChanges, .halt = true, .torn_permille = 600});
@@ -67,14 +67,7 @@ void power_cut_everywhere(CaseContext& context) {
 }
 
 void power_cut_schedules(CaseContext& context) {
-  std::uint64_t operations = 0;
-  {
-    FaultFileSystem files;
-    FaultRun run(context, files);
-    files.plan({.kinds = kChanges});
-    run.live(true);
-    operations = files.counted();
-  }
+  const std::uint64_t operations = operations_of_a_run(context, kChanges);
   const std::uint64_t schedules = context.rounds(60, 600, 10'000);
   for (std::uint64_t i = 0; i < schedules; ++i) {
     context.at(fmt::format("schedule {} of {}", i, schedules));
@@ -113,7 +106,7 @@ void lying_disk(CaseContext& context) {
 
 void every_operation_fails(CaseContext& context) {
   for (const int error : {EIO, ENOSPC, EMFILE}) {
-    for_every_operation(context, std::string(strerrorname_np(error)), [&](std::uint64_t at) {
+    for_every_operation(context, std::string(strerrorname_np(error)), kAnyOperation, [&](std::uint64_t at) {
       FaultFileSystem files;
       FaultRun run(context, files);
       files.plan({.at = at, .errno_value = error, .torn_permille = 500});

@@ -226,6 +226,46 @@ void beside_others(CaseContext& context) {
   fixture.finish();
 }
 
+void start_inside(CaseContext& context) {
+  ReplaceFixture fixture(context);
+  const Offset start{5};
+  const Offset first = fixture.ends[0];
+  expect_ok(fixture.log().delete_before(start), "delete_before inside a segment");
+  expect_equal("segment_end of the start", fixture.log().segment_end(start), first);
+  std::vector<std::byte> kept = original(3);
+  ChosenBatches source({kept});
+  expect_ok(fixture.log().replace(start, first, source), "replace() from a start inside a segment");
+  for (std::int64_t i = first.value / kRecords; i < kBatches; ++i) {
+    const std::vector<std::byte> batch = original(static_cast<int>(i));
+    kept.insert(kept.end(), batch.begin(), batch.end());
+  }
+  const auto check = [&] {
+    expect_equal("start", fixture.log().state().start, start);
+    expect_bytes("what the log holds", read_range(fixture.log(), start, fixture.log().state().end, 1000), kept);
+  };
+  check();
+  if (fixture.keeps()) {
+    fixture.restart(kSegments);
+    check();
+  }
+  fixture.finish();
+}
+
+void full_disk(CaseContext& context) {
+  ReplaceFixture fixture(context);
+  const std::size_t files_before = fixture.files.paths().size();
+  std::uint64_t used = 0;
+  for (const std::string& path : fixture.files.paths()) used += fixture.files.content(path).size();
+  fixture.files.set_capacity(used + 500);
+  expect_code(fixture.replace({0}, fixture.ends.back(), 1), ErrorCode::no_space, "replace() on a full disk");
+  fixture.expect_content();
+  expect_at_most("files after a replace() that found no space", fixture.files.paths().size(), files_before);
+  fixture.files.set_capacity(1 << 30);
+  expect_ok(fixture.replace({0}, fixture.ends.back(), 2), "replace() when there is room again");
+  fixture.check("after replace() when there was room again");
+  fixture.finish();
+}
+
 constexpr Case kCases[] = {
     {"storage.replace.offsets",
      "replace() puts other batches in the place of whole segments; start, end and all offsets stay, reads and times go on to "
@@ -236,6 +276,11 @@ constexpr Case kCases[] = {
      "batches stay.",
      Level::basic, kReplaces, &refuses},
     {"storage.replace.slices", "Slices that were handed out stay valid over replace().", Level::basic, kReplaces, &slices_stay},
+    {"storage.replace.start", "replace() may begin at a start that lies inside a segment.", Level::basic, kReplaces,
+     &start_inside},
+    {"storage.replace.full_disk",
+     "A replace() that finds no space leaves the old batches, removes what it wrote, and works when there is room.",
+     Level::basic, kReplaces | kFileLayer | kKeeps, &full_disk},
     {"storage.replace.concurrent", "replace() runs beside reads and appends; a read sees the old batches or the new ones.",
      Level::basic, kReplaces, &beside_others},
 };
