@@ -149,9 +149,9 @@ void define_plugin_check(CLI::App& family, Invocation& invocation) {
       ->allow_extra_args(false);
   check.add_option("--jobs", arguments->jobs, "Cases at the same time (default: 2)")->type_name("N")->check(CLI::Range(1, 256));
   check
-      .add_option(
-          "--timeout", arguments->timeout_seconds,
-          "Time after which a case counts as hanging (default: 120, at level stress 3600; with a sanitizer five times that)")
+      .add_option("--timeout", arguments->timeout_seconds,
+                  "Time after which a case counts as hanging, without waits for a processor (default: 120, at level stress "
+                  "3600; with a sanitizer five times that)")
       ->type_name("SECONDS")
       ->check(CLI::Range(1, 1'000'000));
   check.add_flag("--no-fork", arguments->no_fork,

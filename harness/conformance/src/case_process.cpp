@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <new>
 #include <system_error>
 
@@ -102,6 +103,18 @@ void CaseProcess::run(const std::function<void(CaseBoard&)>& work) {
 
 double CaseProcess::seconds() const noexcept {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
+double CaseProcess::seconds_served() const {
+  double starved = 0;
+  std::error_code ignored;
+  for (const auto& thread : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", process_), ignored)) {
+    std::ifstream file(thread.path() / "schedstat");  // nanoseconds on a processor, waiting for one, and turns
+    std::uint64_t ran = 0;
+    std::uint64_t waited = 0;
+    if (file >> ran >> waited) starved = std::max(starved, static_cast<double>(waited) / 1e9);
+  }
+  return seconds() - starved;
 }
 
 void CaseProcess::finish(bool hung, CaseResult* result) {

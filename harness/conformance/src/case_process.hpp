@@ -32,6 +32,8 @@ class CaseProcess {
   /// A descriptor that becomes readable when the process ends; -1 when it ran here.
   [[nodiscard]] int descriptor() const noexcept { return pidfd_; }
   [[nodiscard]] double seconds() const noexcept;
+  /// Of these, the time that counts towards a hang: without the time in which it waited for a processor of a busy machine.
+  [[nodiscard]] double seconds_served() const;
   /// Waits for the end, or ends it where `hung`. Fills outcome, message, where, output and seconds.
   void finish(bool hung, CaseResult* result);
   [[nodiscard]] const CaseBoard& board() const noexcept { return *board_; }

@@ -122,10 +122,19 @@ class Checker {
     return passed;
   }
 
+  [[nodiscard]] bool hangs(const CaseProcess& process) const {
+    return process.seconds() >= seconds_max() && process.seconds_served() >= seconds_max();
+  }
+  [[nodiscard]] double seconds_max() const { return static_cast<double>(request_.timeout.count()); }
+
+  /// Waits for the end; false where it hangs.
   [[nodiscard]] bool ends_in_time(const CaseProcess& process) const {
     if (process.descriptor() < 0) return true;
     pollfd poll{process.descriptor(), POLLIN, 0};
-    return ::poll(&poll, 1, static_cast<int>(request_.timeout.count() * 1000)) != 0;
+    while (::poll(&poll, 1, 200) == 0) {
+      if (hangs(process)) return false;
+    }
+    return true;
   }
 
   [[nodiscard]] std::unique_ptr<CaseProcess> started(const Case& one) {
@@ -173,18 +182,15 @@ class Checker {
   void wait_for_one(std::deque<Running>& running) {
     std::vector<pollfd> polls;
     std::vector<Running*> owners;
-    const auto limit = static_cast<double>(request_.timeout.count());
-    double left = limit;
     for (Running& one : running) {
       if (one.done) continue;
       polls.push_back({one.process->descriptor(), POLLIN, 0});
       owners.push_back(&one);
-      left = std::min(left, limit - one.process->seconds());
     }
-    (void)::poll(polls.data(), polls.size(), static_cast<int>(std::max(0.0, left) * 1000) + 1);
+    (void)::poll(polls.data(), polls.size(), 200);
     for (std::size_t i = 0; i < polls.size(); ++i) {
       const bool ended = (polls[i].revents & POLLIN) != 0;
-      if (ended || owners[i]->process->seconds() >= limit) end(*owners[i], !ended);
+      if (ended || hangs(*owners[i]->process)) end(*owners[i], !ended);
     }
   }
 
