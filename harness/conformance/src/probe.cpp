@@ -4,6 +4,7 @@
 #include <link.h>
 
 #include <cstring>
+#include <fstream>
 
 #include "storage_fixture.hpp"
 #include "transport_fixture.hpp"
@@ -16,6 +17,26 @@ struct BuildIdSearch {
   std::string found;
 };
 
+/// The build id among the notes, in hexadecimal.
+std::string build_id_in(Bytes notes) {
+  const auto padded = [](std::size_t bytes) { return (bytes + 3) & ~std::size_t{3}; };
+  ElfW(Nhdr) note;
+  while (notes.size() >= sizeof note) {
+    std::memcpy(&note, notes.data(), sizeof note);
+    const std::size_t description = sizeof note + padded(note.n_namesz);
+    if (notes.size() < description + note.n_descsz) break;
+    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(notes.data() + sizeof note, "GNU", 4) == 0) {
+      std::string text;
+      for (const std::byte one : notes.subspan(description, note.n_descsz))
+        text += fmt::format("{:02x}", std::to_integer<unsigned>(one));
+      return text;
+    }
+    notes = notes.subspan(std::min(notes.size(), description + padded(note.n_descsz)));
+  }
+  return {};
+}
+
+/// Reads the notes from the file: in memory the address sanitizer guards what lies between them.
 int visit_object(dl_phdr_info* info, std::size_t, void* context) {
   auto& search = *static_cast<BuildIdSearch*>(context);
   const std::span<const ElfW(Phdr)> headers(info->dlpi_phdr, info->dlpi_phnum);
@@ -24,22 +45,13 @@ int visit_object(dl_phdr_info* info, std::size_t, void* context) {
     return header.p_type == PT_LOAD && search.address >= begin && search.address < begin + header.p_memsz;
   });
   if (!holds) return 0;
+  std::ifstream file(*info->dlpi_name != '\0' ? info->dlpi_name : "/proc/self/exe", std::ios::binary);
   for (const ElfW(Phdr) & header : headers) {
-    if (header.p_type != PT_NOTE) continue;
-    const auto* at = reinterpret_cast<const std::byte*>(info->dlpi_addr + header.p_vaddr);
-    const std::byte* const end = at + header.p_memsz;
-    while (at + sizeof(ElfW(Nhdr)) <= end) {
-      ElfW(Nhdr) note;
-      std::memcpy(&note, at, sizeof note);
-      const std::size_t name_bytes = (note.n_namesz + 3U) & ~3U;
-      const std::byte* const description = at + sizeof note + name_bytes;
-      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(at + sizeof note, "GNU", 4) == 0) {
-        for (std::size_t i = 0; i < note.n_descsz; ++i)
-          search.found += fmt::format("{:02x}", std::to_integer<unsigned>(description[i]));
-        return 1;
-      }
-      at = description + ((note.n_descsz + 3U) & ~3U);
-    }
+    if (header.p_type != PT_NOTE || !search.found.empty()) continue;
+    std::vector<std::byte> notes(header.p_filesz);
+    file.seekg(static_cast<std::streamoff>(header.p_offset));
+    if (file.read(reinterpret_cast<char*>(notes.data()), static_cast<std::streamsize>(notes.size())))
+      search.found = build_id_in(notes);
   }
   return 1;
 }
