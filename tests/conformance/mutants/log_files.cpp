@@ -217,13 +217,14 @@ Status Log::recover(Offset start) {
 
 /// Makes the manifest name the sealed ones among `segments`, durably. After an error either manifest may be there.
 Status Log::write_manifest(const std::vector<SegmentRef>& segments, Offset start, Offset end, bool clean) {
-  Offset continues = segments.empty() ? end : segments.back()->to;
+  Offset continues = end;
   std::vector<ManifestRow> rows;
   for (const SegmentRef& segment : segments) {
     if (!segment->sealed) {
-      continues = segment->from;
+      continues = segment->from;  // appends go on behind it: nothing else of it may be looked at here
       break;
     }
+    continues = segment->to;
     ManifestRow& row = rows.emplace_back();
     std::memcpy(row.name, segment->name.c_str(), segment->name.size() + 1);
     row.from = segment->from.value;
