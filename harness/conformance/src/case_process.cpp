@@ -50,7 +50,7 @@ std::filesystem::path temporary_directory() {
 
 }  // namespace
 
-CaseProcess::CaseProcess(std::function<void(CaseBoard&)> work, bool fork)
+CaseProcess::CaseProcess(const std::function<void(CaseBoard&)>& work, bool fork)
     : board_(nullptr), directory_(temporary_directory()), output_fd_(::memfd_create("streambus-check", MFD_CLOEXEC)) {
   void* const shared = ::mmap(nullptr, sizeof(CaseBoard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED || output_fd_ < 0) throw std::system_error(errno, std::generic_category(), "cannot start a process");

@@ -23,7 +23,7 @@ struct CaseBoard {
 class CaseProcess {
  public:
   /// Starts a process that runs `work`. Without `fork` runs it here, where a failure aborts.
-  CaseProcess(std::function<void(CaseBoard&)> work, bool fork);
+  CaseProcess(const std::function<void(CaseBoard&)>& work, bool fork);
   CaseProcess(const CaseProcess&) = delete;
   CaseProcess& operator=(const CaseProcess&) = delete;
   /// Kills what still runs and removes the directory.

@@ -85,7 +85,7 @@ constexpr OptionSpec kOptions[] = {{.key = "mutation",
                                     .type = OptionType::choice,
                                     .default_value = "none",
                                     .doc = "What to do wrong; for proving that a test notices.",
-                                    .choices = kMutationNames.data()}};
+                                    .choices = kMutationNames}};
 
 }  // namespace streambus::storage_reference
 

@@ -56,7 +56,7 @@ enum class Mutation : unsigned char {
 };
 
 /// The words of the option `mutation`, in the order of the enumeration.
-inline constexpr std::string_view kMutationNames =
+inline constexpr char kMutationNames[] =
     "none|skipped_fsync|fsync_before_write|ack_before_durable|error_swallowed|directory_not_synced|completion_twice|"
     "completion_never|completion_backwards|completion_beyond|completion_under_lock|append_waits|offset_off_by_one|"
     "read_past_limit|read_past_end|end_too_early|append_in_parts|gap_refused|append_unchecked|bytes_kept|slice_freed_early|"

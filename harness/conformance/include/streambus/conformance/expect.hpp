@@ -33,8 +33,10 @@ inline void expect(bool holds, std::string_view expected) {
 
 inline std::int64_t shown(Offset value) { return value.value; }
 inline std::string_view shown(ErrorCode value) { return name_of(value); }
+inline std::string_view shown(std::string_view value) { return value; }
 template <class T>
-const T& shown(const T& value) {
+  requires(!std::is_convertible_v<T, std::string_view>)
+T shown(const T& value) {
   return value;
 }
 
