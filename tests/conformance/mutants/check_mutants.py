@@ -33,9 +33,11 @@ def main():
     if arguments.seeds:
         wrong = 0
         for seed in range(1, arguments.seeds + 1):
-            for case in check(arguments, "--level", "durable", "--seed", str(seed)):
+            failed = check(arguments, "--level", "durable", "--seed", str(seed))
+            print(f"seed {seed}: {len(failed)} failed cases", flush=True)
+            for case in failed:
                 wrong += 1
-                print(f"seed {seed}: {case['id']}: {case['message']}\n  {case['where']}\n  {case['replay']}")
+                print(f"{case['id']}: {case['message']}\n  {case['where']}\n  {case['replay']}")
         print(f"the right engine with {arguments.seeds} seeds: {wrong} failed cases")
         return 1 if wrong else 0
 
