@@ -110,6 +110,7 @@ void StorageFixture::finish() {
   expect_equal("durability domains left open by an engine that was destroyed", host().sink.open_domains(), 0U);
   under_test_.destroy();
   expect_equal("files left open by an engine that was destroyed", files.open_files(), 0);
+  expect_equal("mappings left open by an engine that was destroyed", files.mappings(), 0);
 }
 
 void StorageFixture::check_reports() {

@@ -4,9 +4,9 @@
 
 #include <utility>
 
-#include "engine_under_test.hpp"
-#include "fault_file_system.hpp"
-#include "storage_batches.hpp"
+#include "streambus/conformance/engine_under_test.hpp"
+#include "streambus/conformance/fault_file_system.hpp"
+#include "streambus/conformance/storage_batches.hpp"
 
 extern "C" const streambus::PluginDescriptor streambus_plugin_storage_mmap;
 

@@ -401,9 +401,7 @@ class FaultFileSystem final : public FileSystem {
     }
     Status sync() noexcept override {
       std::unique_lock lock(files_.mutex_);
-      ++files_.waiting_syncs_;
-      files_.released_.wait(lock, [this] { return !files_.hold_syncs_; });
-      --files_.waiting_syncs_;
+      files_.wait_while_held(lock);
       if (const Status status = files_.operation(FileOperation::sync, path_); !status.ok()) {
         if (!files_.halted_) inode_->forget();
         return status;
@@ -476,7 +474,8 @@ class FaultFileSystem final : public FileSystem {
 
     [[nodiscard]] MutableBytes bytes() const noexcept override { return {data_, static_cast<std::size_t>(bytes_)}; }
     Status sync(std::uint64_t offset, std::uint64_t bytes) noexcept override {
-      const std::lock_guard lock(files_.mutex_);
+      std::unique_lock lock(files_.mutex_);
+      files_.wait_while_held(lock);
       if (offset > bytes_ || bytes > bytes_ - offset) return {ErrorCode::out_of_range, "sync: beyond the mapping"};
       if (failed_) return errno_status(path_, EIO);
       if (const Status status = files_.operation(FileOperation::sync, path_); !status.ok()) {
@@ -545,6 +544,12 @@ class FaultFileSystem final : public FileSystem {
       inode->is_frozen = false;
     }
     frozen_.clear();
+  }
+
+  void wait_while_held(std::unique_lock<std::mutex>& lock) {
+    ++waiting_syncs_;
+    released_.wait(lock, [this] { return !hold_syncs_; });
+    --waiting_syncs_;
   }
 
   /// Counts an operation and says how it ends. Under the mutex.
