@@ -3,8 +3,9 @@
 SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 CONFIG ?= config/streambus.toml
+export PLUGINS STATIC
 
-.PHONY: help setup build run test test-release test-asan test-tsan bench fuzz soak soak-kit format format-check lint docs clean
+.PHONY: help setup build dist run test test-release test-asan test-tsan bench fuzz soak soak-kit format format-check lint docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +15,9 @@ setup: ## Install what is needed (Debian packages; as root or with sudo)
 
 build: ## Build release into build/release (bin/, lib/streambus/plugins/)
 	@scripts/build.sh release
+
+dist: setup ## Make a tarball of a broker: PLUGINS="storage-wal transport-tcp protocol-kafka" [STATIC=1]
+	@scripts/dist.sh
 
 run: setup build ## Build and start the broker on 127.0.0.1:9092
 	@exec build/release/bin/streambusd --config $(CONFIG)

@@ -12,6 +12,7 @@ namespace {
 constexpr Family kFamilies[] = {
     {"topic", &define_topic},                                                                // create, list, describe, delete
     {"produce", &define_produce}, {"consume", &define_consume}, {"plugin", &define_plugin},  // list, info, check
+    {"storage", &define_storage},                                                            // verify, dump
     {"version", &define_version},
 };
 

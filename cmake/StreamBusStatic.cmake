@@ -1,6 +1,8 @@
 # Programs with their plugins linked in: no dlopen, no Boost.DLL.
 
 # streambus_link_plugins(TARGET NAME...): links the named plugins into the program TARGET, which then loads none.
+# Outside of sanitizer builds the C++ runtime is linked in as well and what nobody calls is left out. Debian has no static
+# libfmt and libisal: the first is header-only here, the second stays the one library beside libc and libm that has to be there.
 function(streambus_link_plugins target)
   set(declarations "")
   set(entries "")
@@ -15,4 +17,7 @@ function(streambus_link_plugins target)
   target_sources(${target} PRIVATE ${table})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/core/src/host)
   set_target_properties(${target} PROPERTIES STREAMBUS_LINKED_PLUGINS TRUE)
+  if(NOT STREAMBUS_SANITIZE)
+    target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc -Wl,--gc-sections,--as-needed)
+  endif()
 endfunction()

@@ -1,7 +1,7 @@
 # The few ways in which StreamBus makes targets.
 
 set(STREAMBUS_PLUGINS "" CACHE STRING "Plugins to build, by folder name, separated by ';' (empty: all); those of STREAMBUS_STATIC_PLUGINS too")
-set(STREAMBUS_STATIC_PLUGINS "" CACHE STRING "Plugins to link into streambusd, which then loads none (empty: load at run time)")
+set(STREAMBUS_STATIC_PLUGINS "" CACHE STRING "Plugins to link into streambusd and streambus, which then load none (empty: load at run time)")
 
 # streambus_add_library(NAME FOLDER LIBRARIES...): target streambus_NAME (alias StreamBus::NAME) from FOLDER/*.cpp.
 function(streambus_add_library name folder)
@@ -22,7 +22,8 @@ function(streambus_add_plugin name)
 
   add_library(streambus_${id} MODULE ${sources})
   set_target_properties(streambus_${id} PROPERTIES
-    PREFIX "" OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${STREAMBUS_PLUGIN_OUTPUT_DIRECTORY})
+    PREFIX "" OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${STREAMBUS_PLUGIN_OUTPUT_DIRECTORY}
+    INSTALL_RPATH "$ORIGIN/..") # where a tarball keeps the libraries it brings along
   target_link_options(streambus_${id} PRIVATE -Wl,-z,now)
   if(NOT (STREAMBUS_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang"))
     target_link_options(streambus_${id} PRIVATE -Wl,--no-undefined) # clang leaves the sanitizer's symbols to the executable
@@ -30,7 +31,7 @@ function(streambus_add_plugin name)
   install(TARGETS streambus_${id} LIBRARY DESTINATION ${STREAMBUS_PLUGIN_INSTALL_DIRECTORY} COMPONENT ${name})
 
   add_library(streambus_static_${id} STATIC EXCLUDE_FROM_ALL ${sources})
-  target_compile_definitions(streambus_static_${id} PRIVATE STREAMBUS_PLUGIN_SYMBOL=streambus_plugin_${id})
+  target_compile_definitions(streambus_static_${id} PRIVATE STREAMBUS_PLUGIN_SYMBOL=streambus_plugin_${id} FMT_HEADER_ONLY)
 
   foreach(target streambus_${id} streambus_static_${id})
     target_link_libraries(${target} PRIVATE StreamBus::plugin_api ${ARGN} $<BUILD_INTERFACE:streambus_flags>)

@@ -18,6 +18,7 @@ enum Exit : int {
   kDone = 0,
   kFailed = 1,
   kUsage = 2,
+  kDamage = 4,
   kUnreachable = 6,
   kInterrupted = 130,
 };
@@ -104,6 +105,7 @@ void define_topic(CLI::App& program, Invocation& invocation);
 void define_topic_migrate(CLI::App& topic, Invocation& invocation);
 void define_produce(CLI::App& program, Invocation& invocation);
 void define_consume(CLI::App& program, Invocation& invocation);
+void define_storage(CLI::App& program, Invocation& invocation);
 void define_plugin(CLI::App& program, Invocation& invocation);
 void define_version(CLI::App& program, Invocation& invocation);
 

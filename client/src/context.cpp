@@ -31,29 +31,9 @@ void ClientContext::State::stop() noexcept {
 }
 
 void ClientContext::State::load_codecs() {
-  for (const PluginFile& file : registry->scan()) {
-    if (static_cast<PluginKind>(file.stamp.kind) != PluginKind::codec || !file.refusal.empty()) continue;
-    const std::string name = file.path.empty() ? std::string(file.stamp.name) : std::filesystem::absolute(file.path).string();
-    const auto complain = [&](const Error& error) {
-      services->log(LogLevel::warning, "client", "codec left out: " + error.message);
-    };
-    const auto plugin = registry->load(PluginKind::codec, name);
-    if (!plugin) {
-      complain(plugin.error());
-      continue;
-    }
-    const OptionValues options((*plugin)->options());
-    auto codec = create_instance<Codec>(*services, **plugin, options, host_spec(file.stamp.name));
-    if (!codec) {
-      complain(codec.error());
-      continue;
-    }
-    if (const auto added = own_codec_set.add(**codec); !added) {
-      complain(added.error());
-      continue;
-    }
-    own_codecs.push_back(std::move(*codec));
-  }
+  own_codecs = streambus::load_codecs(*services, *registry, [this](const Error& error) {
+    services->log(LogLevel::warning, "client", "codec left out: " + error.message);
+  });
 }
 
 ClientContext::ClientContext() : state_(std::make_unique<State>()) {}
@@ -81,7 +61,7 @@ Result<std::shared_ptr<ClientContext>> ClientContext::create(ClientSettings sett
   STREAMBUS_TRY(to_result(state.own_transport->start()));
   state.services = state.own_services.get();
   state.transport = state.own_transport.get();
-  state.codecs = &state.own_codec_set;
+  state.codecs = &state.own_codecs.set;
   STREAMBUS_TRY(state.start(std::move(bootstrap)));
   return context;
 }

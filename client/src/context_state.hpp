@@ -8,7 +8,7 @@
 #include "connection_pool.hpp"
 #include "event_loop.hpp"
 #include "streambus/client/context.hpp"
-#include "streambus/plugin/codec.hpp"
+#include "streambus/host/codec_loader.hpp"
 
 namespace streambus::client {
 
@@ -20,8 +20,7 @@ struct ClientContext::State {
   std::unique_ptr<Services> own_services;
   std::unique_ptr<PluginRegistry> registry;
   Instance<Transport> own_transport;
-  std::vector<Instance<Codec>> own_codecs;
-  CodecSet own_codec_set;
+  LoadedCodecs own_codecs;
   std::once_flag codecs_loaded;
 
   Services* services = nullptr;

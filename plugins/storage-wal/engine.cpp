@@ -6,38 +6,12 @@
 
 #include "log.hpp"
 #include "manifest.hpp"
+#include "names.hpp"
 #include "paths.hpp"
 #include "text.hpp"
 
 namespace streambus::storage_wal {
 namespace {
-
-/// Names of a directory's entries, copied: a visitor must not call back.
-struct Names final : public DirectoryVisitor {
-  void entry(std::string_view name, bool is_directory) noexcept override {
-    try {
-      (is_directory ? directories : files).emplace_back(name);
-    } catch (const std::bad_alloc&) {
-      out_of_memory = true;
-    }
-  }
-  std::vector<std::string> directories;
-  std::vector<std::string> files;
-  bool out_of_memory = false;
-};
-
-bool is_topic_id(std::string_view name) noexcept {
-  std::byte id[16];
-  return parse_topic_id(name, id);
-}
-
-bool parse_partition(std::string_view name, PartitionId* partition) noexcept {
-  if (name.empty() || name.size() > 9 || !std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; }))
-    return false;
-  *partition = 0;
-  for (const char c : name) *partition = *partition * 10 + (c - '0');
-  return true;
-}
 
 Status check_key(const PartitionKey& key) noexcept {
   if (is_topic_id(key.topic_id) && key.partition >= 0 && key.partition <= 999'999'999) return {};

@@ -64,6 +64,7 @@ class WalEngine final : public StorageEngine {
   Status list(PartitionVisitor& visitor) noexcept override;
   Status stop() noexcept override;
   [[nodiscard]] bool can_replace() const noexcept override { return true; }
+  Status inspect(Inspector& inspector) noexcept override;
 
   // For the logs.
   [[nodiscard]] Host& host() noexcept { return host_; }

@@ -1,6 +1,7 @@
 #pragma once
 // The sparse index of one segment, by offset, position and time in one table.
 
+#include <span>
 #include <vector>
 
 #include "streambus/base/error.hpp"
@@ -22,6 +23,7 @@ class SegmentIndex {
  public:
   static constexpr std::size_t kEntriesMax = 4096;
   static constexpr std::uint64_t kFirstInterval = 4096;
+  static constexpr std::size_t kFileBytesMax = 64 + 24 * kEntriesMax;
 
   explicit SegmentIndex(Offset segment_base = {}) noexcept : segment_base_(segment_base) {}
 
@@ -37,6 +39,7 @@ class SegmentIndex {
 
   [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+  [[nodiscard]] std::span<const IndexEntry> entries() const noexcept { return entries_; }
   [[nodiscard]] std::uint64_t first_position() const noexcept { return entries_.empty() ? UINT64_MAX : entries_[0].position; }
   [[nodiscard]] std::size_t memory_bytes() const noexcept { return entries_.capacity() * sizeof(IndexEntry); }
 

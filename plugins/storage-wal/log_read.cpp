@@ -232,9 +232,8 @@ Status WalLog::adopt_index(const Segment& segment, File& file, std::uint64_t byt
 
 /// Reads the index file of a segment; rebuilds it from the headers where it is missing or wrong.
 Status WalLog::load_index(const Segment& segment, File& file, std::uint64_t bytes, SegmentIndex* index) {
-  constexpr std::size_t kIndexBytesMax = 64 + 24 * SegmentIndex::kEntriesMax;
   std::vector<std::byte> encoded;
-  Status status = read_small_file(engine_.files(), path_of(segment, "index"), kIndexBytesMax, &encoded);
+  Status status = read_small_file(engine_.files(), path_of(segment, "index"), SegmentIndex::kFileBytesMax, &encoded);
   if (status.ok()) status = SegmentIndex::decode(encoded, segment.base, bytes, index);
   if (status.ok()) return {};
   log_line(engine_.host(), LogLevel::warning, "%s is rebuilt: %s", path_of(segment, "index").c_str(), status.text);

@@ -34,6 +34,7 @@ struct ManifestEntry {
 /// What a partition knows for certain: everything in it is on the device.
 struct Manifest {
   static constexpr const char* kFileName = "manifest";
+  static constexpr std::size_t kFileBytesMax = std::size_t{64} << 20;
 
   bool closed = false;    ///< nothing but the entries exists: true after an orderly close
   std::uint64_t run = 0;  ///< the run of the directory in which it was written

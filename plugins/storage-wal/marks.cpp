@@ -13,7 +13,6 @@ namespace streambus::storage_wal {
 namespace {
 
 constexpr char kMagic[5] = "SBMK";
-constexpr std::size_t kFileBytesMax = std::size_t{256} << 20;
 constexpr std::size_t kCrcPosition = SyncedMarks::kSlotBytes - 4;
 
 }  // namespace
@@ -44,6 +43,22 @@ void SyncedMarks::encode(const std::byte (&topic_id)[16], PartitionId partition,
   writer.write(crc32c(Bytes(out).first(kCrcPosition)));
 }
 
+SyncedMarks::Slot SyncedMarks::decode(Bytes slot, std::byte (&topic_id)[16], PartitionId* partition,
+                                      SyncedMark* mark) noexcept {
+  if (std::all_of(slot.begin(), slot.end(), [](std::byte b) { return b == std::byte{0}; })) return Slot::blank;
+  if (as_text(slot.first(4)) != kMagic ||
+      load_be<std::uint32_t>(slot.data() + kCrcPosition) != crc32c(slot.first(kCrcPosition)))
+    return Slot::damaged;
+  ByteReader in(slot.subspan(4));
+  std::memcpy(topic_id, in.bytes(16).data(), 16);
+  *partition = in.read<PartitionId>();
+  mark->segment = {in.read<std::int64_t>()};
+  mark->end = {in.read<std::int64_t>()};
+  mark->position = in.read<std::uint64_t>();
+  mark->frame_crc = in.read<std::uint32_t>();
+  return Slot::mark;
+}
+
 Status SyncedMarks::open() {
   const std::lock_guard lock(mutex_);
   std::vector<std::byte> bytes;
@@ -56,23 +71,14 @@ Status SyncedMarks::open() {
   bytes.resize(count * kSlotBytes);
   for (std::size_t i = 0; i < count; ++i) {
     const Bytes slot = Bytes(bytes).subspan(i * kSlotBytes, kSlotBytes);
-    const bool blank = std::all_of(slot.begin(), slot.end(), [](std::byte b) { return b == std::byte{0}; });
-    const bool intact = as_text(slot.first(4)) == kMagic &&
-                        load_be<std::uint32_t>(slot.data() + kCrcPosition) == crc32c(slot.first(kCrcPosition));
-    if (blank || !intact) {
-      damaged += blank ? 0 : 1;
+    Key key;
+    Entry entry{static_cast<std::uint32_t>(i), true, {}};
+    const Slot content = decode(slot, key.topic_id, &key.partition, &entry.mark);
+    if (content != Slot::mark) {
+      damaged += content == Slot::damaged ? 1 : 0;
       free_.push_back(static_cast<std::uint32_t>(i));
       continue;
     }
-    ByteReader in(slot.subspan(4));
-    Key key;
-    std::memcpy(key.topic_id, in.bytes(16).data(), 16);
-    key.partition = in.read<PartitionId>();
-    Entry entry{static_cast<std::uint32_t>(i), true, {}};
-    entry.mark.segment = {in.read<std::int64_t>()};
-    entry.mark.end = {in.read<std::int64_t>()};
-    entry.mark.position = in.read<std::uint64_t>();
-    entry.mark.frame_crc = in.read<std::uint32_t>();
     entries_.insert_or_assign(key, entry);
   }
   slot_count_ = static_cast<std::uint32_t>(count);

@@ -25,6 +25,7 @@ class SyncedMarks {
  public:
   static constexpr const char* kFileName = "marks";
   static constexpr std::size_t kSlotBytes = 64;
+  static constexpr std::size_t kFileBytesMax = std::size_t{256} << 20;
 
   explicit SyncedMarks(Host& host) noexcept : host_(host) {}
   SyncedMarks(const SyncedMarks&) = delete;
@@ -44,6 +45,9 @@ class SyncedMarks {
   /// Forgets a removed partition.
   void erase(const std::byte (&topic_id)[16], PartitionId partition) noexcept;
 
+  enum class Slot : std::uint8_t { blank, mark, damaged };
+  /// Reads a slot of kSlotBytes.
+  [[nodiscard]] static Slot decode(Bytes slot, std::byte (&topic_id)[16], PartitionId* partition, SyncedMark* mark) noexcept;
   static void encode(const std::byte (&topic_id)[16], PartitionId partition, const SyncedMark& mark,
                      std::byte (&out)[kSlotBytes]) noexcept;
 

@@ -99,10 +99,9 @@ Status WalLog::list_files(Found* found) {
 }
 
 Status WalLog::load_manifest(Found* found) {
-  constexpr std::size_t kManifestBytesMax = std::size_t{64} << 20;
   const Path path = Path::file(directory_, Manifest::kFileName);
   std::vector<std::byte> bytes;
-  Status status = read_small_file(engine_.files(), path, kManifestBytesMax, &bytes);
+  Status status = read_small_file(engine_.files(), path, Manifest::kFileBytesMax, &bytes);
   if (status.code == ErrorCode::not_found) return {};
   if (status.ok()) status = Manifest::decode(bytes, topic_id_, partition_, &found->manifest);
   if (!status.ok()) {

@@ -16,33 +16,6 @@ bool all_zero(Bytes bytes) noexcept {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
-/// A window over the file that moves forward.
-class Window {
- public:
-  Window(File& file, std::uint64_t end) : file_(file), end_(end), buffer_(kChunkBytes) {}
-
-  /// Makes min(bytes, what is left) bytes from `position` on available.
-  Status view(std::uint64_t position, std::size_t bytes, Bytes* out) {
-    bytes = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, end_ - position));
-    if (position < from_ || position + bytes > from_ + filled_) {
-      if (buffer_.size() < bytes) buffer_.resize(bytes);
-      const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), end_ - position));
-      from_ = position;
-      STREAMBUS_TRY_STATUS(file_.read_at(position, MutableBytes(buffer_).first(wanted), &filled_));
-    }
-    *out = Bytes(buffer_).subspan(static_cast<std::size_t>(position - from_),
-                                  std::min(bytes, filled_ - static_cast<std::size_t>(position - from_)));
-    return {};
-  }
-
- private:
-  File& file_;
-  const std::uint64_t end_;
-  std::vector<std::byte> buffer_;
-  std::uint64_t from_ = 0;
-  std::size_t filled_ = 0;
-};
-
 /// The size of the batch whose header is `header`, from the header alone: a torn or random length is not read.
 Status frame_header(Bytes header, std::uint64_t left, std::size_t* bytes) noexcept {
   if (header.size() < kBatchHeaderBytes) return frame_batch(header, bytes);
@@ -56,21 +29,43 @@ Status frame_header(Bytes header, std::uint64_t left, std::size_t* bytes) noexce
   return {};
 }
 
-/// Structure, order and checksum of the batch at the start of `batch`.
-Status check(Bytes batch, Offset expected) noexcept {
+/// Structure and checksum of the batch at the start of `batch`.
+Status check(Bytes batch) noexcept {
   const BatchHeader header(batch.data());
-  if (header.base_offset() < expected) {
-    return status_of(ErrorCode::corrupt, "base offset: expected at least %lld, found %lld",
-                     static_cast<long long>(expected.value), static_cast<long long>(header.base_offset().value));
-  }
   if (header.last_offset_delta() < 0)
     return status_of(ErrorCode::corrupt, "last offset delta: found %d", header.last_offset_delta());
+  if (header.base_offset().value > INT64_MAX - 1 - header.last_offset_delta()) {
+    return status_of(ErrorCode::corrupt, "base offset: found %lld, which no log reaches",
+                     static_cast<long long>(header.base_offset().value));
+  }
   const std::uint32_t crc = crc32c(batch.subspan(kCrcStart));
   if (crc != header.crc()) return status_of(ErrorCode::corrupt, "batch checksum: expected %08x, found %08x", header.crc(), crc);
   return {};
 }
 
+Status check_order(const BatchHeader& header, Offset expected) noexcept {
+  if (header.base_offset() >= expected) return {};
+  return status_of(ErrorCode::corrupt, "base offset: expected at least %lld, found %lld",
+                   static_cast<long long>(expected.value), static_cast<long long>(header.base_offset().value));
+}
+
 }  // namespace
+
+FileWindow::FileWindow(File& file, std::uint64_t end)
+    : file_(file), end_(end), buffer_(static_cast<std::size_t>(std::min<std::uint64_t>(kChunkBytes, end))) {}
+
+Status FileWindow::view(std::uint64_t position, std::size_t bytes, Bytes* out) {
+  bytes = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, end_ - position));
+  if (position < from_ || position + bytes > from_ + filled_) {
+    if (buffer_.size() < bytes) buffer_.resize(bytes);
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), end_ - position));
+    from_ = position;
+    STREAMBUS_TRY_STATUS(file_.read_at(position, MutableBytes(buffer_).first(wanted), &filled_));
+  }
+  *out = Bytes(buffer_).subspan(static_cast<std::size_t>(position - from_),
+                                std::min(bytes, filled_ - static_cast<std::size_t>(position - from_)));
+  return {};
+}
 
 void add_frame(const std::byte* batch, Frames* frames) noexcept {
   const BatchHeader header(batch);
@@ -78,6 +73,25 @@ void add_frame(const std::byte* batch, Frames* frames) noexcept {
   frames->end = header.next_offset();
   frames->max_timestamp = std::max(frames->max_timestamp, header.max_timestamp());
   ++frames->batch_count;
+}
+
+Status look_at_batch(FileWindow& window, std::uint64_t position, BatchPlace* place, Bytes* batch, Status* problem) {
+  *place = BatchPlace::file_end;
+  if (position >= window.end()) return {};
+  STREAMBUS_TRY_STATUS(window.view(position, kBatchHeaderBytes, batch));
+  *place = BatchPlace::zeros;
+  if (all_zero(*batch)) return {};
+  std::size_t bytes = 0;
+  *place = BatchPlace::invalid;
+  *problem = frame_header(*batch, window.end() - position, &bytes);
+  if (!problem->ok()) return {};
+  STREAMBUS_TRY_STATUS(window.view(position, bytes, batch));
+  *problem = frame_batch(*batch, &bytes);
+  if (problem->ok()) *problem = check(batch->first(bytes));
+  if (!problem->ok()) return {};
+  *batch = batch->first(bytes);
+  *place = BatchPlace::batch;
+  return {};
 }
 
 Status walk_batches(Bytes batches, Offset first, Offset next, Frames* frames) noexcept {
@@ -111,36 +125,30 @@ Status scan_segment(File& file, Offset base, std::uint64_t bytes_max, std::uint6
   out->mark_reached = mark_position == 0;
   STREAMBUS_TRY_STATUS(file.size(&out->file_bytes));
   const std::uint64_t end = std::min(bytes_max, out->file_bytes);
-  Window window(file, end);
-  while (out->bytes < end) {
-    Bytes view;
-    STREAMBUS_TRY_STATUS(window.view(out->bytes, kBatchHeaderBytes, &view));
-    if (all_zero(view)) {
-      out->reason = ScanEnd::zeros;
-      return {};
+  FileWindow window(file, end);
+  for (;;) {
+    Bytes batch;
+    BatchPlace place = BatchPlace::file_end;
+    STREAMBUS_TRY_STATUS(look_at_batch(window, out->bytes, &place, &batch, &out->problem));
+    if (place == BatchPlace::batch) {
+      out->problem = check_order(BatchHeader(batch.data()), out->frames.end);
+      if (!out->problem.ok()) place = BatchPlace::invalid;
     }
-    std::size_t bytes = 0;
-    out->problem = frame_header(view, end - out->bytes, &bytes);
-    if (out->problem.ok()) {
-      STREAMBUS_TRY_STATUS(window.view(out->bytes, bytes, &view));
-      out->problem = frame_batch(view, &bytes);
-    }
-    if (out->problem.ok()) out->problem = check(view.first(bytes), out->frames.end);
-    if (!out->problem.ok()) {
-      out->reason = ScanEnd::invalid;
+    if (place != BatchPlace::batch) {
+      out->reason = place == BatchPlace::zeros     ? ScanEnd::zeros
+                    : place == BatchPlace::invalid ? ScanEnd::invalid
+                                                   : ScanEnd::file_end;
       return {};
     }
     if (out->index.wants(out->bytes))
-      out->index.add(BatchHeader(view.data()).base_offset(), out->bytes, out->frames.max_timestamp);
-    add_frame(view.data(), &out->frames);
-    out->bytes += bytes;
+      out->index.add(BatchHeader(batch.data()).base_offset(), out->bytes, out->frames.max_timestamp);
+    add_frame(batch.data(), &out->frames);
+    out->bytes += batch.size();
     if (out->bytes == mark_position) {
       out->mark_reached = true;
       out->frame_crc_at_mark = out->frames.frame_crc;
     }
   }
-  out->reason = ScanEnd::file_end;
-  return {};
 }
 
 Status HeaderCursor::load() noexcept {

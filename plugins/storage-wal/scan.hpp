@@ -27,6 +27,37 @@ void add_frame(const std::byte* batch, Frames* frames) noexcept;
 /// Errors: invalid_argument.
 [[nodiscard]] Status walk_batches(Bytes batches, Offset first, Offset next, Frames* frames) noexcept;
 
+/// A window over a file that moves forward.
+class FileWindow {
+ public:
+  /// Reads nothing at or behind `end`.
+  FileWindow(File& file, std::uint64_t end);
+
+  [[nodiscard]] std::uint64_t end() const noexcept { return end_; }
+  /// Makes min(bytes, what is left) bytes from `position` on available, until the next call. Errors: those of reading.
+  [[nodiscard]] Status view(std::uint64_t position, std::size_t bytes, Bytes* out);
+
+ private:
+  File& file_;
+  const std::uint64_t end_;
+  std::vector<std::byte> buffer_;
+  std::uint64_t from_ = 0;
+  std::size_t filled_ = 0;
+};
+
+/// What is at a position where a batch may begin.
+enum class BatchPlace : std::uint8_t {
+  batch,     ///< a batch with the right structure and checksum
+  file_end,  ///< nothing
+  zeros,     ///< a header of zeros: the unused, zero-filled tail
+  invalid,   ///< bytes that are no valid batch
+};
+
+/// Looks at the bytes at `position`. `batch`: valid until the window moves. `problem`: with `invalid`, what was expected and
+/// found. The order of offsets is the caller's to check. Errors: those of reading.
+[[nodiscard]] Status look_at_batch(FileWindow& window, std::uint64_t position, BatchPlace* place, Bytes* batch,
+                                   Status* problem);
+
 /// Why a scan ended.
 enum class ScanEnd : std::uint8_t {
   file_end,  ///< exactly behind a batch

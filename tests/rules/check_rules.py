@@ -20,7 +20,7 @@ LAYERS = [
     ("wire/", {"base", "wire"}),
     ("plugins/protocol-kafka/", {"base", "plugin", "wire"}),
     ("plugins/", {"base", "plugin"}),
-    ("client/app/", {"base", "plugin", "host", "wire", "client", "conformance"}),
+    ("client/app/", {"base", "plugin", "host", "wire", "client", "broker", "conformance"}),  # a program, as streambusd is
     ("client/", {"base", "plugin", "host", "wire", "client"}),
     ("harness/conformance/", {"base", "plugin", "host", "conformance"}),
     ("harness/", {"base", "plugin", "host", "config", "broker", "wire", "client", "harness"}),

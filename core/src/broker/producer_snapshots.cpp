@@ -51,6 +51,16 @@ ProducerSnapshots::ProducerSnapshots(FileSystem& files, std::string_view topic_i
   paths_[1] = stem + ".1";
 }
 
+Result<> ProducerSnapshots::check(FileSystem& files, const std::string& path) {
+  STREAMBUS_TRY_ASSIGN(const auto file, read_meta_file(files, path, kFormat));
+  if (!file) return {};
+  ByteReader in(file->payload);
+  in.skip(sizeof(Offset::value));
+  ProducerTable table;
+  if (table.decode(in, 0)) return {};
+  return fail(ErrorCode::corrupt, "the snapshot of producers '" + path + "' does not decode");
+}
+
 Result<ProducerSnapshots::Found> ProducerSnapshots::read(std::size_t slot, Offset end) {
   auto file = read_meta_file(files_, paths_[slot], kFormat);
   if (!file) {

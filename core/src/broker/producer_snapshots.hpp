@@ -19,6 +19,9 @@ class ProducerSnapshots {
 
   ProducerSnapshots(FileSystem& files, std::string_view topic_id, PartitionId partition);
 
+  /// Whether a snapshot file is whole. Errors: corrupt, unsupported (a newer format), io_error.
+  [[nodiscard]] static Result<> check(FileSystem& files, const std::string& path);
+
   /// Fills `table` with what the producers in the log's [start, end) last did. Removes snapshots that speak of more than
   /// the log has: they must not be believed when it has grown again. May block.
   /// Returns the bytes of the batches that were walked. Errors: those of scan_headers, io_error of the removal.

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "broker_core.hpp"
+#include "storage_record.hpp"
 #include "streambus/host/batch_codec.hpp"
 #include "streambus/plugin/protocol.hpp"
 #include "streambus/plugin/transport.hpp"
@@ -163,6 +164,7 @@ Result<> Runtime::State::start_codecs() {
 }
 
 Result<> Runtime::State::start_storages() {
+  STREAMBUS_TRY(broker::update_storage_record(host->files(), config.data_dir / "storage", config.storages));
   STREAMBUS_TRY(create(config.storages, "storage", storages));
   for (auto& storage : storages) {
     if (const Status status = storage.object->start(); !status.ok()) {

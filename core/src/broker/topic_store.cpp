@@ -102,10 +102,17 @@ Result<StoredState> decode(const MetaFile& file) {
 
 }  // namespace
 
+Result<std::optional<StoredState>> TopicStore::read(FileSystem& files) {
+  STREAMBUS_TRY_ASSIGN(const auto file, read_meta_file(files, kFileName, kFormat));
+  if (!file) return std::optional<StoredState>();
+  STREAMBUS_TRY_ASSIGN(StoredState state, decode(*file));
+  return std::optional(std::move(state));
+}
+
 Result<> TopicStore::load() {
-  STREAMBUS_TRY_ASSIGN(const auto file, read_meta_file(files_, kFileName, kFormat));
-  if (file) {
-    STREAMBUS_TRY_ASSIGN(state_, decode(*file));
+  STREAMBUS_TRY_ASSIGN(auto stored, read(files_));
+  if (stored) {
+    state_ = std::move(*stored);
     return {};
   }
   STREAMBUS_TRY_ASSIGN(const RandomId id, random_id());

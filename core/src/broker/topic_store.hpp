@@ -2,6 +2,7 @@
 // What the broker knows of topics and must not forget: data_dir/meta/topics, one file replaced atomically.
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ class TopicStore {
  public:
   /// `files` is rooted at data_dir/meta.
   explicit TopicStore(FileSystem& files) noexcept : files_(files) {}
+
+  /// What the file says; nothing without one. Changes nothing. Errors as load().
+  [[nodiscard]] static Result<std::optional<StoredState>> read(FileSystem& files);
 
   /// Reads the file; without one, makes a new state with a random cluster id and writes it. Blocks.
   /// Errors: corrupt, unsupported (a newer format), io_error, no_space.

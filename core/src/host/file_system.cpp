@@ -217,9 +217,9 @@ Status failed(const char* what, std::string_view path, int errno_value) noexcept
 
 class PosixFileSystem final : public FileSystem {
  public:
-  explicit PosixFileSystem(std::filesystem::path root) noexcept : root_name_(std::move(root)) {
+  PosixFileSystem(std::filesystem::path root, bool create) noexcept : root_name_(std::move(root)) {
     std::error_code failure;
-    std::filesystem::create_directories(root_name_, failure);
+    if (create) std::filesystem::create_directories(root_name_, failure);
     root_ = retried([&] { return ::open(root_name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     if (root_ < 0) root_errno_ = failure ? failure.value() : errno;
   }
@@ -343,10 +343,36 @@ class PosixFileSystem final : public FileSystem {
   int root_errno_ = 0;
 };
 
+/// Reads only, and creates nothing: for looking at the data of a broker that does not run.
+class ReadOnlyFileSystem final : public FileSystem {
+ public:
+  explicit ReadOnlyFileSystem(std::filesystem::path root) noexcept : files_(std::move(root), false) {}
+
+  Status open(std::string_view path, OpenMode mode, File** out) noexcept override {
+    return mode == OpenMode::read ? files_.open(path, mode, out) : refusal(path);
+  }
+  Status create_directory(std::string_view path) noexcept override { return refusal(path); }
+  Status sync_directory(std::string_view path) noexcept override { return refusal(path); }
+  Status rename(std::string_view from, std::string_view) noexcept override { return refusal(from); }
+  Status remove(std::string_view path) noexcept override { return refusal(path); }
+  Status remove_directory(std::string_view path) noexcept override { return refusal(path); }
+  Status list(std::string_view path, DirectoryVisitor& visitor) noexcept override { return files_.list(path, visitor); }
+  Status free_space(std::uint64_t* bytes) noexcept override { return files_.free_space(bytes); }
+
+ private:
+  static Status refusal(std::string_view path) noexcept { return failed("read-only: cannot change", path, EROFS); }
+
+  PosixFileSystem files_;
+};
+
 }  // namespace
 
 std::unique_ptr<FileSystem, void (*)(FileSystem*)> make_file_system(std::filesystem::path root) {
-  return {new PosixFileSystem(std::move(root)), [](FileSystem* files) { delete static_cast<PosixFileSystem*>(files); }};
+  return {new PosixFileSystem(std::move(root), true), [](FileSystem* files) { delete static_cast<PosixFileSystem*>(files); }};
+}
+
+std::unique_ptr<FileSystem, void (*)(FileSystem*)> make_read_only_file_system(std::filesystem::path root) {
+  return {new ReadOnlyFileSystem(std::move(root)), [](FileSystem* files) { delete static_cast<ReadOnlyFileSystem*>(files); }};
 }
 
 }  // namespace streambus

@@ -130,10 +130,16 @@ template <class T>
 /// The real file system rooted at `root` (created when missing), as plugins see it.
 [[nodiscard]] std::unique_ptr<FileSystem, void (*)(FileSystem*)> make_file_system(std::filesystem::path root);
 
+/// The same without creating `root`, and with every change refused (EROFS).
+[[nodiscard]] std::unique_ptr<FileSystem, void (*)(FileSystem*)> make_read_only_file_system(std::filesystem::path root);
+
 /// Holds an exclusive lock on `directory`/lock for the life of the process; names the holder's pid when it is taken.
 class DirectoryLock {
  public:
   [[nodiscard]] static Result<DirectoryLock> acquire(const std::filesystem::path& directory);
+  /// Keeps a broker from starting there, without changing a byte: a shared lock on the file, where there is one.
+  /// Errors: busy (a process holds the directory; names its pid), permission_denied, io_error.
+  [[nodiscard]] static Result<DirectoryLock> watch(const std::filesystem::path& directory);
   DirectoryLock(DirectoryLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   DirectoryLock& operator=(DirectoryLock&& other) noexcept {
     std::swap(fd_, other.fd_);

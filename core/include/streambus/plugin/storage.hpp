@@ -9,6 +9,7 @@
 #include "streambus/base/ids.hpp"
 #include "streambus/base/pin.hpp"
 #include "streambus/base/slice.hpp"
+#include "streambus/plugin/inspection.hpp"
 
 namespace streambus {
 
@@ -208,6 +209,15 @@ class StorageEngine {
 
   /// True where PartitionLog::replace() works: topics with cleanup.policy=compact are refused on the others. Constant.
   [[nodiscard]] virtual bool can_replace() const noexcept { return false; }
+
+  /// Reads all that is stored and reports it, instead of start(): of the other calls only the destruction follows. The host's
+  /// files() are then read-only, without mappings; its durability() is not to be used. Checks every checksum, that offsets
+  /// rise, indexes and marks against the batches; goes on behind damage as far as it can, and changes nothing. Blocks. Findings
+  /// are no errors. Errors: io_error, unsupported (this engine cannot; a newer format), cancelled (by the inspector).
+  virtual Status inspect(Inspector& inspector) noexcept {
+    (void)inspector;
+    return {ErrorCode::unsupported, "this engine cannot inspect what it stored"};
+  }
 };
 
 }  // namespace streambus
