@@ -67,6 +67,11 @@ Status SegmentInspection::read_batches() {
     Bytes batch;
     Status problem;
     STREAMBUS_TRY_STATUS(look_at_batch(window_, verdict_.bytes, &place, &batch, &problem));
+    if (place == BatchPlace::batch && verdict_.bytes >= certain_bytes()) {
+      // Where nothing is promised, recovery ends the log at an offset that does not rise.
+      problem = check_order(BatchHeader(batch.data()), verdict_.frames.end);
+      if (!problem.ok()) place = BatchPlace::invalid;
+    }
     if (place == BatchPlace::batch) {
       take(batch);
       if (verdict_.enough) return {};

@@ -43,12 +43,6 @@ Status check(Bytes batch) noexcept {
   return {};
 }
 
-Status check_order(const BatchHeader& header, Offset expected) noexcept {
-  if (header.base_offset() >= expected) return {};
-  return status_of(ErrorCode::corrupt, "base offset: expected at least %lld, found %lld",
-                   static_cast<long long>(expected.value), static_cast<long long>(header.base_offset().value));
-}
-
 }  // namespace
 
 FileWindow::FileWindow(File& file, std::uint64_t end)
@@ -73,6 +67,12 @@ void add_frame(const std::byte* batch, Frames* frames) noexcept {
   frames->end = header.next_offset();
   frames->max_timestamp = std::max(frames->max_timestamp, header.max_timestamp());
   ++frames->batch_count;
+}
+
+Status check_order(const BatchHeader& header, Offset expected) noexcept {
+  if (header.base_offset() >= expected) return {};
+  return status_of(ErrorCode::corrupt, "base offset: expected at least %lld, found %lld",
+                   static_cast<long long>(expected.value), static_cast<long long>(header.base_offset().value));
 }
 
 Status look_at_batch(FileWindow& window, std::uint64_t position, BatchPlace* place, Bytes* batch, Status* problem) {

@@ -58,6 +58,9 @@ enum class BatchPlace : std::uint8_t {
 [[nodiscard]] Status look_at_batch(FileWindow& window, std::uint64_t position, BatchPlace* place, Bytes* batch,
                                    Status* problem);
 
+/// corrupt where the batch begins below `expected`.
+[[nodiscard]] Status check_order(const BatchHeader& header, Offset expected) noexcept;
+
 /// Why a scan ended.
 enum class ScanEnd : std::uint8_t {
   file_end,  ///< exactly behind a batch
