@@ -7,11 +7,10 @@
 namespace streambus::command {
 namespace {
 
-/// An engine that cannot inspect is no trouble where it keeps nothing on disk.
-bool keeps_nothing(const StoredPlace& place, const StorageEngine& engine) {
+/// Nothing was ever written there: as an engine leaves it that keeps nothing on disk.
+bool is_empty(const StoredPlace& place) {
   std::error_code failure;
-  return engine.durability() == Durability::memory || !std::filesystem::exists(place.directory, failure) ||
-         std::filesystem::is_empty(place.directory, failure);
+  return !std::filesystem::exists(place.directory, failure) || std::filesystem::is_empty(place.directory, failure);
 }
 
 void define_place(CLI::App& command, Invocation& invocation, StorageArguments& arguments, const char* what) {
@@ -34,9 +33,8 @@ InspectionOutcome inspect_storages(const StoragePlace& place, StorageOpener& ope
       outcome.unreadable = true;
       continue;
     }
-    const bool empty = keeps_nothing(storage, **engine);
     report.begin_storage(storage);
-    const Status status = empty ? Status() : (*engine)->inspect(report);
+    const Status status = is_empty(storage) ? Status() : (*engine)->inspect(report);
     const bool memory = (*engine)->durability() == Durability::memory;
     report.end_storage(status.ok() && !memory);
     if (status.code == ErrorCode::cancelled) {
