@@ -107,6 +107,7 @@ void define_produce(CLI::App& program, Invocation& invocation);
 void define_consume(CLI::App& program, Invocation& invocation);
 void define_storage(CLI::App& program, Invocation& invocation);
 void define_plugin(CLI::App& program, Invocation& invocation);
+void define_plugin_new(CLI::App& family, Invocation& invocation);  // of `plugin`
 void define_version(CLI::App& program, Invocation& invocation);
 
 }  // namespace streambus::command

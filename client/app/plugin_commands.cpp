@@ -177,10 +177,10 @@ Result<PluginFile> find_plugin_file(const Invocation& invocation, const std::str
 }
 
 void define_plugin(CLI::App& program, Invocation& invocation) {
-  CLI::App& family = *program.add_subcommand("plugin", "Look at plugin files and test them, without a broker");
+  CLI::App& family = *program.add_subcommand("plugin", "Make plugins, look at them and test them, without a broker");
   family.require_subcommand(1);
   family.footer(
-      "Examples:\n  streambus plugin list\n  streambus plugin info storage-wal\n  streambus plugin check storage-wal");
+      "Examples:\n  streambus plugin list\n  streambus plugin new acme --kind storage\n  streambus plugin check storage-wal");
   const auto arguments = std::make_shared<PluginArguments>();
 
   CLI::App& list = *family.add_subcommand("list", "List the plugins that are found, and why some would be refused");
@@ -197,6 +197,7 @@ void define_plugin(CLI::App& program, Invocation& invocation) {
          [&invocation, arguments] { return plugin_info(invocation, arguments->name); });
 
   define_plugin_check(family, invocation);
+  define_plugin_new(family, invocation);
 }
 
 }  // namespace streambus::command
