@@ -1,4 +1,4 @@
-#include "rle.hpp"
+#include "lz.hpp"
 #include "streambus/plugin/sdk.hpp"
 
 namespace {
@@ -13,4 +13,5 @@ constexpr streambus::OptionSpec kOptions[] = {
 
 }  // namespace
 
-STREAMBUS_PLUGIN(codec, "codec-acme", "0.1.0", "Apache-2.0", "Run-length coding.", streambus::codec_acme::RunLength, kOptions)
+STREAMBUS_PLUGIN(codec, "codec-acme", "0.1.0", "Apache-2.0", "A small Lempel-Ziv codec.", streambus::codec_acme::LempelZiv,
+                 kOptions)

@@ -62,6 +62,7 @@ class Log::Recovery final : public FrameVisitor {
       return {ErrorCode::corrupt, "its offsets lie below those before it"};
     for (std::size_t at = 0; at < frame.batches.size(); at += log_.index_.back().bytes)
       log_.index_.push_back(entry_of(frame.batches.data() + at, frame.position + at));
+    log_.count_piece(frame.piece, frame.batches.size());
     log_.end_ = std::max(log_.end_, frame.next);
     return {};
   }
@@ -154,9 +155,12 @@ Status Log::append(Bytes batches, Offset first, Offset next, TimestampMs /*max_t
 Status Log::append_frame(Bytes batches, Offset first, Offset next) {
   const std::lock_guard write(write_mutex_);
   std::size_t before = 0;
+  Offset piece;
   {
     const std::lock_guard lock(mutex_);
     before = index_.size();
+    const bool full = piece_bytes_ > 0 && piece_bytes_ + batches.size() > static_cast<std::uint64_t>(settings_.segment_bytes);
+    if (full || !ends_.empty()) piece = full ? first : ends_.back();
     const std::uint64_t position = file_->end() + LogFile::kFrameHeaderBytes;
     try {
       for (std::size_t at = 0; at < batches.size(); at += index_.back().bytes)
@@ -166,18 +170,31 @@ Status Log::append_frame(Bytes batches, Offset first, Offset next) {
       throw;
     }
   }
-  const Status status = file_->append(first, next, batches);
-  if (status.ok() && shadow_ && shadow_status_.ok()) shadow_status_ = shadow_->append(first, next, batches);
+  const Status status = file_->append(piece, first, next, batches);
+  if (status.ok() && shadow_ && shadow_status_.ok()) shadow_status_ = shadow_->append(piece, first, next, batches);
   const std::lock_guard lock(mutex_);
   if (!status.ok()) {
     index_.resize(before);
     return status;
   }
   file_bytes_ = file_->end();
+  count_piece(piece, batches.size());
   end_ = next;
   bytes_ += batches.size();
   ++appends_;
   return {};
+}
+
+/// Takes note of batches that belong to the piece that begins at `piece`. Under mutex_, or before any other call.
+void Log::count_piece(Offset piece, std::uint64_t bytes) noexcept {
+  try {
+    if (piece > (ends_.empty() ? Offset{0} : ends_.back())) {
+      ends_.push_back(piece);
+      piece_bytes_ = 0;
+    }
+  } catch (const std::bad_alloc&) {  // a larger piece is no harm
+  }
+  piece_bytes_ += bytes;
 }
 
 // ---- durability
@@ -364,6 +381,7 @@ void Log::forget_before(Offset start) {
     const std::lock_guard lock(mutex_);
     start_ = std::max(start_, start);
     for (; !index_.empty() && index_.front().next <= start_; index_.pop_front()) removed += index_.front().bytes;
+    while (!ends_.empty() && ends_.front() <= start_) ends_.pop_front();
     bytes_ -= removed;
   }
   engine_.metrics().removed_bytes.add(static_cast<std::int64_t>(removed));

@@ -62,6 +62,7 @@ class Log final : public PartitionLog, public Pin {
   void fail(const Status& status) noexcept;
   [[nodiscard]] Status named(const Status& status) const noexcept;
   void forget_before(Offset start);
+  void count_piece(Offset piece, std::uint64_t bytes) noexcept;
 
   // Writing the file anew: log_rewrite.cpp.
   [[nodiscard]] Status rewrite(Offset from, Offset to, BatchSource* batches);
@@ -93,7 +94,9 @@ class Log final : public PartitionLog, public Pin {
   Offset end_;
   Offset durable_;
   std::uint64_t bytes_ = 0;
-  std::uint64_t appends_ = 0;  ///< the position of the last append, as durability is reported
+  std::deque<Offset> ends_;        ///< where one piece ends, the next begins: what replace() takes, for want of segments
+  std::uint64_t piece_bytes_ = 0;  ///< of the last piece
+  std::uint64_t appends_ = 0;      ///< the position of the last append, as durability is reported
   std::uint64_t flushed_ = 0;
   Status failed_;
   bool failure_told_ = false;

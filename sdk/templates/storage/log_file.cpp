@@ -41,6 +41,7 @@ void encode_frame(const Frame& frame, std::uint64_t position, MutableBytes out) 
   writer.write(static_cast<std::uint64_t>(frame.batches.size()));
   writer.write(frame.first.value);
   writer.write(frame.next.value);
+  writer.write(frame.piece.value);
   writer.write(position);
   store_be(out.data(), crc32c_extend(crc32c(Bytes(out).subspan(4)), frame.batches));
 }
@@ -54,8 +55,8 @@ Status write_at(File& file, std::uint64_t position, Bytes bytes) noexcept {
 
 Status LogFile::corrupt(std::uint64_t position, const char* what) const noexcept {
   char text[sizeof(Status::text)];
-  std::snprintf(text, sizeof text, "%s: damaged at byte %llu: %s", path_.c_str(), static_cast<unsigned long long>(position),
-                what);
+  std::snprintf(text, sizeof text, "%.70s: damaged at byte %llu: %.45s", path_.c_str(),
+                static_cast<unsigned long long>(position), what);
   return {ErrorCode::corrupt, text};
 }
 
@@ -111,9 +112,9 @@ Status LogFile::write_head(Head head) noexcept {
   return {};
 }
 
-Status LogFile::append(Offset first, Offset next, Bytes batches) noexcept {
+Status LogFile::append(Offset piece, Offset first, Offset next, Bytes batches) noexcept {
   std::byte header[kFrameHeaderBytes];
-  encode_frame({.first = first, .next = next, .batches = batches}, end_, header);
+  encode_frame({.first = first, .next = next, .piece = piece, .batches = batches}, end_, header);
   const Slice slices[] = {Slice::memory(header), Slice::memory(batches)};
   const Status status = file_->write_at(end_, slices, 2);
   if (status.ok()) {
@@ -135,6 +136,7 @@ Status LogFile::read_frame(std::uint64_t size, std::vector<std::byte>* buffer, F
   const auto bytes = reader.read<std::uint64_t>();
   frame->first.value = reader.read<std::int64_t>();
   frame->next.value = reader.read<std::int64_t>();
+  frame->piece.value = reader.read<std::int64_t>();
   if (magic != kFrameMagic || reader.read<std::uint64_t>() != end_) return corrupt(end_, "no frame begins here");
   if (bytes > size - end_ - kFrameHeaderBytes) return corrupt(end_, "the frame is cut off");
   if (buffer->size() < bytes) buffer->resize(bytes);

@@ -4,11 +4,12 @@
 //   0      magic "SBPART01"
 //   512    head, first slot       sequence:u64 durable:u64 start:i64 end:i64 crc:u32 (CRC-32C of the 32 bytes before it)
 //   1024   head, second slot      the same; the valid one with the higher sequence counts
-//   4096   frames, one an append  crc:u32 (of all behind it) magic:u32 bytes:u64 first:i64 next:i64 position:u64, then the
+//   4096   frames, one an append  crc:u32 (of all behind it) magic:u32 bytes:u64 first:i64 next:i64 piece:i64 position:u64,
 //   batches
 //
 // A head is written over the older slot, so that one torn in the middle leaves the other. `durable` is a position in this file:
-// what lies below it was synced. Damage there is an error; behind it is a tail that nobody was promised, which is cut.
+// what lies below it was synced. Damage there is an error; behind it is a tail that nobody was promised, which is cut. `piece`
+// is where the piece begins that replace() would take the batches with.
 
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ struct Head {
 struct Frame {
   Offset first;
   Offset next;
+  Offset piece;                ///< where its piece begins
   std::uint64_t position = 0;  ///< of the batches in the file
   Bytes batches;
 };
@@ -51,7 +53,7 @@ class FrameVisitor {
 class LogFile final : public Pin {
  public:
   static constexpr std::uint64_t kFirstFrame = 4096;
-  static constexpr std::size_t kFrameHeaderBytes = 40;
+  static constexpr std::size_t kFrameHeaderBytes = 48;
 
   /// Makes an empty file, in place of any that is there. Not synced.
   [[nodiscard]] static Status create(FileSystem& files, const std::string& path, Offset start, Offset end, Ref<LogFile>* out);
@@ -63,7 +65,7 @@ class LogFile final : public Pin {
   [[nodiscard]] Status recover(FrameVisitor& visitor, std::uint64_t* cut);
 
   /// Writes a frame behind the last one. no_space: the file is as it was. Any other error: it is not known what it holds.
-  [[nodiscard]] Status append(Offset first, Offset next, Bytes batches) noexcept;
+  [[nodiscard]] Status append(Offset piece, Offset first, Offset next, Bytes batches) noexcept;
   [[nodiscard]] Status sync() noexcept { return file_->sync(); }
   /// Overwrites the older slot; `sequence` is set here. Not synced.
   [[nodiscard]] Status write_head(Head head) noexcept;

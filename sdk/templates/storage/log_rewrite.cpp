@@ -1,6 +1,7 @@
 // Writing a partition's file anew beside appends and reads: what replaces batches, and what gives deleted space back.
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 
 #include "log.hpp"
@@ -59,7 +60,7 @@ class Log::Copy {
   /// Writes what was added.
   [[nodiscard]] Status write() {
     if (buffer_.empty()) return {};
-    STREAMBUS_TRY_STATUS(to_->append(index_[written_].base, index_.back().next, buffer_));
+    STREAMBUS_TRY_STATUS(to_->append(piece_of(index_[written_].base), index_[written_].base, index_.back().next, buffer_));
     written_ = index_.size();
     buffer_.clear();
     return {};
@@ -70,12 +71,13 @@ class Log::Copy {
 
   std::size_t taken = 0;  ///< of the log's index, copied or left out
   Ref<LogFile> source;
+  std::deque<Offset> ends;  ///< the log's, as known when it was last looked at, without those that are replaced
 
  private:
-  /// The last `bytes` of the buffer are a batch. A frame has no gaps: one ends the frame before.
+  /// The last `bytes` of the buffer are a batch. A frame has no gaps and lies in one piece: both end the frame before.
   [[nodiscard]] Status note(Offset base, Offset next, TimestampMs max_timestamp, std::uint64_t bytes) {
     const std::size_t before = buffer_.size() - bytes;
-    const bool gap = before > 0 && index_.back().next != base;
+    const bool gap = before > 0 && (index_.back().next != base || piece_of(index_.back().base) != piece_of(base));
     if (gap || before >= kFrameBytes) {
       const std::vector<std::byte> last(buffer_.begin() + static_cast<std::ptrdiff_t>(before), buffer_.end());
       buffer_.resize(before);
@@ -87,6 +89,11 @@ class Log::Copy {
     return {};
   }
 
+  [[nodiscard]] Offset piece_of(Offset base) const noexcept {
+    const auto end = std::upper_bound(ends.begin(), ends.end(), base);
+    return end == ends.begin() ? Offset{0} : *std::prev(end);
+  }
+
   const Ref<LogFile> to_;
   std::deque<Entry> index_;
   std::vector<std::byte> buffer_;
@@ -95,26 +102,16 @@ class Log::Copy {
 
 Offset Log::segment_end(Offset from) noexcept {
   const std::lock_guard lock(mutex_);
-  std::int64_t bytes = 0;
-  for (const Entry& entry : index_) {
-    if (entry.next <= from) continue;
-    if (entry.next >= end_) break;
-    bytes += static_cast<std::int64_t>(entry.bytes);
-    if (bytes >= settings_.segment_bytes) return entry.next;
-  }
-  return kNoOffset;
+  const auto end = std::upper_bound(ends_.begin(), ends_.end(), from);
+  return end == ends_.end() ? kNoOffset : *end;
 }
 
 Status Log::replace(Offset from, Offset to, BatchSource& batches) noexcept {
   STREAMBUS_TRY_STATUS(offline());
   {
     const std::lock_guard lock(mutex_);
-    const auto inside = [this](Offset offset) {
-      return std::any_of(index_.begin(), index_.end(),
-                         [&](const Entry& entry) { return entry.base < offset && offset < entry.next; });
-    };
-    if (from < start_ || from >= to || index_.empty() || to > index_.back().base || inside(to) ||
-        (from != start_ && inside(from)))
+    const auto is_end = [this](Offset offset) { return std::binary_search(ends_.begin(), ends_.end(), offset); };
+    if (from >= to || !is_end(to) || (from != start_ && !is_end(from)))
       return misplaced("replace: expected the log's start or an end that segment_end() gave, and such an end beyond it");
   }
   try {
@@ -159,6 +156,11 @@ Status Log::rewrite(Offset from, Offset to, BatchSource* batches) {
   }
   const auto write_all = [&](Copy& copy) -> Status {
     copy.source = file;
+    {
+      const std::lock_guard lock(mutex_);
+      std::erase_if(ends_, [&](Offset end) { return from < end && end < to; });  // one piece from now on, whatever comes
+      copy.ends = ends_;
+    }
     std::size_t at = 0;
     for (; at < old.size() && old[at].next <= from; ++at) STREAMBUS_TRY_STATUS(copy.add(*file, old[at]));
     while (batches != nullptr) {
@@ -205,6 +207,7 @@ Status Log::catch_up(Copy& copy) {
         added.push_back(index_[at]);
         left += index_[at].bytes;
       }
+      copy.ends = ends_;
     }
     for (const Entry& entry : added) STREAMBUS_TRY_STATUS(copy.add(*copy.source, entry));
     STREAMBUS_TRY_STATUS(copy.write());
@@ -216,6 +219,7 @@ Status Log::catch_up(Copy& copy) {
   {
     const std::lock_guard lock(mutex_);
     added.assign(index_.begin() + static_cast<std::ptrdiff_t>(copy.taken), index_.end());
+    copy.ends = ends_;
   }
   for (const Entry& entry : added) STREAMBUS_TRY_STATUS(copy.add(*copy.source, entry));
   STREAMBUS_TRY_STATUS(copy.write());

@@ -6,15 +6,16 @@
 
 namespace streambus::codec_acme {
 
-/// Run-length coding. A frame, all integers big-endian:
+/// A small Lempel-Ziv codec. A frame, all integers big-endian:
 ///
 ///   bytes:u32 (of the content)  coded:u32 (of what follows the header)  crc:u32 (CRC-32C of the content)  codes
 ///
-/// A code below 128 is followed by code + 1 bytes as they are; one from 128 on by a byte that occurs code - 125 times.
+/// A code below 128 is followed by code + 1 bytes as they are. One from 128 on is followed by a distance:u16 and stands for
+/// code - 124 bytes that begin so far back in the content; they may reach into themselves, which repeats them.
 /// Keeps no state: any thread may use it at any time.
-class RunLength final : public Codec {
+class LempelZiv final : public Codec {
  public:
-  RunLength(Host& host, const Options& options);
+  LempelZiv(Host& host, const Options& options);
 
   [[nodiscard]] std::uint8_t id() const noexcept override { return id_; }
   [[nodiscard]] std::string_view type() const noexcept override { return "acme"; }
