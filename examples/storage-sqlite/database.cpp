@@ -58,6 +58,7 @@ std::string Statement::text(int column) const {
 
 Status Database::open() {
   close();
+  vfs_.forget_failures();
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
   if (const int code = sqlite3_open_v2("batches.db", &connection_, flags, vfs_.name()); code != SQLITE_OK) {
     const Status status = status_of(connection_, code);
@@ -68,27 +69,34 @@ Status Database::open() {
   // EXCLUSIVE before anything is read: the write-ahead log then needs no shared memory. NORMAL: SQLite syncs where the order of
   // its files needs it, and leaves it to sync() when a commit is durable, so that the connection is free meanwhile. The last
   // line writes what a failed sync may have left in the log only, so that nothing is believed that the device may not have.
-  Status status = execute(R"(
+  const Status status = execute(R"(
     PRAGMA page_size = 4096;
     PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA temp_store = MEMORY;
     PRAGMA cell_size_check = ON;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
-    CREATE TABLE IF NOT EXISTS partitions (topic_id TEXT, partition INTEGER, first INTEGER, next INTEGER,
+    PRAGMA wal_autocheckpoint = 0;
+    CREATE TABLE IF NOT EXISTS partitions (topic_id TEXT, partition INTEGER, first INTEGER, next INTEGER, crc INTEGER,
                                            PRIMARY KEY (topic_id, partition)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS pieces (topic_id TEXT, partition INTEGER, first INTEGER,
                                        PRIMARY KEY (topic_id, partition, first)) WITHOUT ROWID;
     PRAGMA wal_checkpoint = TRUNCATE;
   )");
-  constexpr std::uint64_t kPageBytes = 4096;
-  const std::string checkpoint = "PRAGMA wal_autocheckpoint = " + std::to_string(checkpoint_bytes_ / kPageBytes);
-  if (status.ok()) status = execute(checkpoint.c_str());
   if (!status.ok()) close();
   return status;
 }
 
+Status Database::check() {
+  Statement found(connection_, "PRAGMA quick_check(1)");
+  if (found.next() && found.text(0) != "ok") return {ErrorCode::corrupt, "batches.db is damaged: " + found.text(0)};
+  return found.run();
+}
+
 void Database::close() noexcept {
+  // The log is what is left to recover from then.
+  if (connection_ != nullptr && vfs_.sync_failed())
+    sqlite3_db_config(connection_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   sqlite3_close_v2(connection_);
   connection_ = nullptr;
 }

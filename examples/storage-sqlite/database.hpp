@@ -55,8 +55,7 @@ class Statement {
 /// The database of an engine: one connection in write-ahead mode. One thread at a time.
 class Database {
  public:
-  /// The write-ahead log is copied into the main file when it is longer than `checkpoint_bytes`.
-  Database(FileSystem& files, std::uint64_t checkpoint_bytes) : vfs_(files), checkpoint_bytes_(checkpoint_bytes) {}
+  explicit Database(FileSystem& files) : vfs_(files) {}
   ~Database() { close(); }
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -67,6 +66,13 @@ class Database {
   void close() noexcept;
 
   [[nodiscard]] Status execute(const char* sql) noexcept;
+  /// Checks the structure of the file: every page is read. Errors: corrupt, io_error.
+  [[nodiscard]] Status check();
+  /// Copies the write-ahead log into the main file, `truncate`: and empties it. A sync that fails in it fails the next sync().
+  [[nodiscard]] Status checkpoint(bool truncate) noexcept {
+    return execute(truncate ? "PRAGMA wal_checkpoint = TRUNCATE" : "PRAGMA wal_checkpoint = PASSIVE");
+  }
+  [[nodiscard]] std::uint64_t log_bytes() noexcept { return vfs_.log_bytes(); }
   /// Returns when all that was committed before the call is on the device. From any thread, also while another uses the
   /// connection, but not while it is opened or closed.
   [[nodiscard]] Status sync() noexcept { return vfs_.sync_log(); }
@@ -76,7 +82,6 @@ class Database {
 
  private:
   Vfs vfs_;
-  const std::uint64_t checkpoint_bytes_;
   sqlite3* connection_ = nullptr;
 };
 

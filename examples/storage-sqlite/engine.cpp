@@ -1,5 +1,6 @@
 #include "engine.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -34,17 +35,21 @@ Engine::Engine(Host& host, const Options& options)
     : host_(host),
       metrics_(host),
       queue_bytes_max_(options.size("queue_bytes_max")),
-      database_(host.files(), options.size("checkpoint_bytes")) {}
+      verify_(options.boolean("verify_on_open")),
+      checkpoint_bytes_(options.size("checkpoint_bytes")),
+      database_(host.files()) {}
 
 // ---- life
 
 Status Engine::open_database() {
+  const std::lock_guard syncing(sync_mutex_);
   STREAMBUS_TRY_STATUS(database_.open());
   {
     Statement version(database_.handle(), "PRAGMA user_version");
     clean_start_ = version.next() && version.integer(0) == 1;
     STREAMBUS_TRY_STATUS(version.status());
   }
+  if (!clean_start_ || verify_) STREAMBUS_TRY_STATUS(database_.check());
   STREAMBUS_TRY_STATUS(database_.execute("PRAGMA user_version = 0"));
   const std::lock_guard lock(mutex_);
   domain_ = host_.durability().open_domain();
@@ -85,7 +90,10 @@ Status Engine::stop() noexcept {
   const std::lock_guard database(database_mutex_);
   Status status = failure();
   if (status.ok()) status = database_.execute("PRAGMA user_version = 1");
-  database_.close();
+  {
+    const std::lock_guard syncing(sync_mutex_);
+    database_.close();
+  }
   close_domain();
   return status;
 }
@@ -218,10 +226,15 @@ Status Engine::write_batches(const std::deque<Ref<Batch>>& batches) {
 
 /// Where the disk has no room, what the write-ahead log takes up may be enough.
 Status Engine::try_to_write(const std::deque<Ref<Batch>>& batches) {
-  const Status status = write_batches(batches);
-  if (status.code != ErrorCode::no_space) return status;
-  (void)database_.execute("PRAGMA wal_checkpoint = TRUNCATE").ok();
-  return write_batches(batches);
+  Status status = write_batches(batches);
+  if (status.code == ErrorCode::no_space && database_.checkpoint(true).ok()) status = write_batches(batches);
+  std::uint64_t free = 0;
+  if (!status.ok() || !host_.files().free_space(&free).ok()) return status;
+  // A checkpoint needs room in the main file for what the log holds: in time, while there is some.
+  const std::uint64_t log_bytes = database_.log_bytes();
+  const bool scarce = log_bytes > free / 4;
+  if (scarce || log_bytes > checkpoint_bytes_) (void)database_.checkpoint(scarce).ok();
+  return status;
 }
 
 Status Engine::write_queue() {

@@ -60,6 +60,7 @@ class Engine final : public StorageEngine {
   /// Held while the database is used. Lock order: this one, a log's, the engine's own.
   [[nodiscard]] std::mutex& database_mutex() noexcept { return database_mutex_; }
   [[nodiscard]] Database& database() noexcept { return database_; }
+  [[nodiscard]] bool verifies_always() const noexcept { return verify_; }
   [[nodiscard]] std::uint32_t domain() noexcept;
   /// Whether the partition was closed in order when it was open last.
   [[nodiscard]] bool was_closed(const std::string& table) noexcept;
@@ -92,12 +93,14 @@ class Engine final : public StorageEngine {
   Host& host_;
   StorageMetrics metrics_;
   const std::uint64_t queue_bytes_max_;
+  const bool verify_;
+  const std::uint64_t checkpoint_bytes_;
 
   std::mutex database_mutex_;
   Database database_;
   bool clean_start_ = false;
 
-  std::mutex sync_mutex_;  ///< one sync at a time
+  std::mutex sync_mutex_;  ///< one sync at a time, and none while the database is opened or closed; behind database_mutex_
 
   std::mutex mutex_;
   std::condition_variable reported_all_;

@@ -71,17 +71,21 @@ Status Log::sum_bytes(std::uint64_t* bytes) {
 
 Status Log::recover(Offset start) {
   const MetricTimer timer(engine_.host(), engine_.metrics().recovery_ns);
+  Offset closed_end = kNoOffset;  // what close() wrote down
   {
-    Statement row(connection(), "SELECT first, next FROM partitions WHERE topic_id = ? AND partition = ?");
+    Statement row(connection(), "SELECT first, next, crc FROM partitions WHERE topic_id = ? AND partition = ?");
     if (row.bind(topic_id_, std::int64_t{partition_}).next()) {
       start_.value = row.integer(0);
       end_.value = row.integer(1);
+      closed_end = end_;
       clean_ = engine_.was_closed(table_);
+      if (partition_crc(start_, end_) != row.integer(2))
+        return {ErrorCode::corrupt, name_ + ": batches.db: its row in partitions is damaged"};
     } else {
       STREAMBUS_TRY_STATUS(named(row.status()));
       Transaction transaction(engine_.database());
-      Statement insert(connection(), "INSERT INTO partitions VALUES (?, ?, ?, ?)");
-      transaction.run(insert.bind(topic_id_, std::int64_t{partition_}, start, start));
+      Statement insert(connection(), "INSERT INTO partitions VALUES (?, ?, ?, ?, ?)");
+      transaction.run(insert.bind(topic_id_, std::int64_t{partition_}, start, start, partition_crc(start, start)));
       transaction.execute("CREATE TABLE " + table_ +
                           " (base INTEGER PRIMARY KEY, next INTEGER, time INTEGER, after INTEGER, crc INTEGER, data BLOB)");
       STREAMBUS_TRY_STATUS(named(transaction.commit()));
@@ -93,17 +97,25 @@ Status Log::recover(Offset start) {
   while (pieces.next()) ends_.push_back({pieces.integer(0)});
   STREAMBUS_TRY_STATUS(named(pieces.status()));
   Offset expected = kNoOffset;
-  const std::string columns = clean_ ? "base, next, 0, after, 0, NULL" : "base, next, time, after, crc, data";
+  const bool verify = !clean_ || engine_.verifies_always();
+  const std::string columns = !verify ? "base, next, 0, after, 0, NULL" : "base, next, time, after, crc, data";
+  // That every row is there does not mean that a search finds it: the keys above the rows may be damaged.
+  Statement search(connection(), "SELECT max(base) FROM " + table_ + " WHERE base <= ?");
   Statement rows(connection(), "SELECT " + columns + ", length(data) FROM " + table_ + " ORDER BY base");
   while (rows.next()) {
     const Offset base{rows.integer(0)};
     const Offset next{rows.integer(1)};
     const Offset after{rows.integer(3)};
+    const bool found = !verify || (search.bind(base).next() && search.integer(0) == base.value);
+    if (verify) STREAMBUS_TRY_STATUS(named(search.run()));
     const bool sound =
-        clean_ || row_crc(base, next, rows.integer(2), after, rows.blob(5)) == static_cast<std::uint32_t>(rows.integer(4));
-    if (!sound || (expected != kNoOffset && after != expected)) {
+        !verify || row_crc(base, next, rows.integer(2), after, rows.blob(5)) == static_cast<std::uint32_t>(rows.integer(4));
+    if (!sound || !found || (expected != kNoOffset && after != expected)) {
       return {ErrorCode::corrupt, name_ + ": batches.db: damaged at offset " + std::to_string(base.value) + " of table " +
-                                      table_ + (sound ? ": batches before it are missing" : ": the row's checksum is wrong")};
+                                      table_ +
+                                      (!sound   ? ": the row's checksum is wrong"
+                                       : !found ? ": a search misses it"
+                                                : ": batches before it are missing")};
     }
     expected = next;
     end_ = std::max(end_, next);
@@ -112,9 +124,16 @@ Status Log::recover(Offset start) {
     bytes_ += bytes;
   }
   STREAMBUS_TRY_STATUS(named(rows.status()));
+  if (clean_ && closed_end != kNoOffset && closed_end != end_)
+    return {ErrorCode::corrupt, name_ + ": batches.db: expected batches up to offset " + std::to_string(closed_end.value) +
+                                    ", found " + std::to_string(end_.value)};
   stored_ = durable_ = end_;
   engine_.metrics().stored_bytes.add(static_cast<std::int64_t>(bytes_));
   return {};
+}
+
+std::int64_t Log::partition_crc(Offset first, Offset next) const noexcept {
+  return row_crc(first, next, partition_, {}, as_bytes(topic_id_));
 }
 
 LogState Log::state() noexcept {
@@ -241,10 +260,21 @@ Status Log::named(const Status& status) const noexcept {
   }
 }
 
+/// Writes down where the log ends, so that the next opening knows what to expect.
+Status Log::write_end() {
+  {
+    const std::lock_guard database(engine_.database_mutex());
+    STREAMBUS_TRY_STATUS(engine_.write_queue());
+    Statement update(connection(), "UPDATE partitions SET next = ?, crc = ? WHERE topic_id = ? AND partition = ?");
+    STREAMBUS_TRY_STATUS(update.bind(end_, partition_crc(start_, end_), topic_id_, std::int64_t{partition_}).run());
+  }
+  return engine_.sync();
+}
+
 Status Log::close() noexcept {
   Status status;
   try {
-    status = write_waiting();
+    status = settled(write_end());
   } catch (const std::exception&) {
     status = out_of_memory();
   }
@@ -370,8 +400,8 @@ Status Log::delete_rows(Offset start) {
     end = end_;
   }
   Transaction transaction(engine_.database());
-  Statement update(connection(), "UPDATE partitions SET first = ?, next = ? WHERE topic_id = ? AND partition = ?");
-  transaction.run(update.bind(start, end, topic_id_, std::int64_t{partition_}));
+  Statement update(connection(), "UPDATE partitions SET first = ?, next = ?, crc = ? WHERE topic_id = ? AND partition = ?");
+  transaction.run(update.bind(start, end, partition_crc(start, end), topic_id_, std::int64_t{partition_}));
   Statement pieces(connection(), "DELETE FROM pieces WHERE first <= ? AND topic_id = ? AND partition = ?");
   transaction.run(pieces.bind(start, topic_id_, std::int64_t{partition_}));
   Statement rows(connection(), "DELETE FROM " + table_ + " WHERE base < ?1 AND next <= ?1");

@@ -54,6 +54,8 @@ class Log final : public PartitionLog, public Pin {
   [[nodiscard]] Status append_copies(const std::vector<Ref<Batch>>& batches, std::size_t bytes, AppendResult* result);
   [[nodiscard]] Offset piece_for(Offset first, std::uint64_t bytes) const noexcept;
   [[nodiscard]] Status write_waiting();
+  [[nodiscard]] Status write_end();
+  [[nodiscard]] std::int64_t partition_crc(Offset first, Offset next) const noexcept;
   [[nodiscard]] Status read_rows(const ReadRequest& request, Offset stored_end, Answer& answer);
   [[nodiscard]] Status find_row(TimestampMs timestamp, Offset* batch_base);
   [[nodiscard]] Status delete_rows(Offset start);

@@ -12,6 +12,10 @@ constexpr streambus::OptionSpec kOptions[] = {
     {"queue_bytes_max", streambus::OptionType::size, "64MiB",
      "How much may wait in memory to be written; appends beyond it are refused until it is less.", 1 << 20,
      std::int64_t{1} << 40},
+    {"verify_on_open", streambus::OptionType::boolean, "false",
+     "Check every row against its checksum whenever a partition is opened, not only after an unclean end. What is served is "
+     "always "
+     "checked."},
 };
 
 }  // namespace

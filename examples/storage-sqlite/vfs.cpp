@@ -14,6 +14,7 @@ namespace streambus::storage_sqlite {
 struct Methods {
   [[nodiscard]] static FileSystem& files(sqlite3_vfs* vfs) noexcept { return static_cast<Vfs*>(vfs->pAppData)->files_; }
   static void opened_log(sqlite3_vfs* vfs, sqlite3_file* file) noexcept { static_cast<Vfs*>(vfs->pAppData)->log_ = file; }
+  static void sync_failed(Vfs& vfs) noexcept { vfs.sync_failed_ = true; }
   static void closed(Vfs& vfs, const sqlite3_file* file) noexcept {
     if (vfs.log_ == file) vfs.log_ = nullptr;
   }
@@ -69,10 +70,14 @@ int truncate_file(sqlite3_file* file, sqlite3_int64 bytes) noexcept {
 }
 
 Status sync_open(OpenFile& open) noexcept {
-  STREAMBUS_TRY_STATUS(open.file->sync());
-  if (!open.entry_synced) STREAMBUS_TRY_STATUS(open.files->sync_directory("."));
-  open.entry_synced = true;
-  return {};
+  Status status = open.file->sync();
+  if (status.ok() && !open.entry_synced) status = open.files->sync_directory(".");
+  if (status.ok()) {
+    open.entry_synced = true;
+  } else {
+    Methods::sync_failed(*open.vfs);
+  }
+  return status;
 }
 
 int sync_file(sqlite3_file* file, int /*flags*/) noexcept {
@@ -208,10 +213,15 @@ Vfs::Vfs(FileSystem& files) : files_(files), name_(unique_name()) {
 }
 
 Status Vfs::sync_log() noexcept {
-  if (log_ == nullptr) return {};
-  const Status status = sync_open(self(log_));
+  const Status status = log_ != nullptr ? sync_open(self(log_)) : Status{};
   // Where no space is left for what was written, it is lost: that is no better than any other failure.
-  return status.code == ErrorCode::no_space ? Status{ErrorCode::io_error, status.message(), status.sys_errno} : status;
+  if (!status.ok()) return {ErrorCode::io_error, status.message(), status.sys_errno};
+  return sync_failed_ ? Status{ErrorCode::io_error, "an earlier sync of the database failed"} : status;
+}
+
+std::uint64_t Vfs::log_bytes() noexcept {
+  std::uint64_t bytes = 0;
+  return log_ != nullptr && self(log_).file->size(&bytes).ok() ? bytes : 0;
 }
 
 Vfs::~Vfs() { sqlite3_vfs_unregister(&vfs_); }

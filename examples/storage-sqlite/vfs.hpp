@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <atomic>
 #include <string>
 
 #include "streambus/plugin/files.hpp"
@@ -20,7 +21,14 @@ class Vfs {
   Vfs& operator=(const Vfs&) = delete;
 
   /// Syncs the write-ahead log that is open, if one is. From any thread, but not while its connection is opened or closed.
+  /// Fails too where any sync failed before: SQLite takes a checkpoint that fails for one to be tried again, but what a failed
+  /// sync did not write is not written by the next.
   [[nodiscard]] Status sync_log() noexcept;
+  /// How long the write-ahead log is. On the connection's thread.
+  [[nodiscard]] std::uint64_t log_bytes() noexcept;
+  [[nodiscard]] bool sync_failed() const noexcept { return sync_failed_; }
+  /// For a connection that is opened anew and reads everything again.
+  void forget_failures() noexcept { sync_failed_ = false; }
 
   /// For sqlite3_open_v2().
   [[nodiscard]] const char* name() const noexcept { return name_.c_str(); }
@@ -32,6 +40,7 @@ class Vfs {
   const std::string name_;
   sqlite3_vfs vfs_{};
   sqlite3_file* log_ = nullptr;
+  std::atomic<bool> sync_failed_{false};
 };
 
 }  // namespace streambus::storage_sqlite
