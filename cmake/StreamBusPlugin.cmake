@@ -17,7 +17,7 @@ function(streambus_add_plugin name)
     PREFIX "" OUTPUT_NAME ${name}
     INSTALL_RPATH "$ORIGIN/..") # where a tarball keeps the libraries it brings along
   target_link_options(streambus_${id} PRIVATE -Wl,-z,now)
-  if(NOT (STREAMBUS_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang"))
+  if(NOT (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND (STREAMBUS_SANITIZE OR CMAKE_CXX_FLAGS MATCHES "-fsanitize")))
     target_link_options(streambus_${id} PRIVATE -Wl,--no-undefined) # clang leaves the sanitizer's symbols to the executable
   endif()
   set(destination lib/streambus/plugins)

@@ -183,6 +183,8 @@ void define_plugin(CLI::App& program, Invocation& invocation) {
       "Examples:\n  streambus plugin list\n  streambus plugin new acme --kind storage\n  streambus plugin check storage-wal");
   const auto arguments = std::make_shared<PluginArguments>();
 
+  define_plugin_new(family, invocation);
+
   CLI::App& list = *family.add_subcommand("list", "List the plugins that are found, and why some would be refused");
   add_plugin_dir(list, invocation);
   add_json(list, invocation, "Print a JSON array");
@@ -197,7 +199,6 @@ void define_plugin(CLI::App& program, Invocation& invocation) {
          [&invocation, arguments] { return plugin_info(invocation, arguments->name); });
 
   define_plugin_check(family, invocation);
-  define_plugin_new(family, invocation);
 }
 
 }  // namespace streambus::command
