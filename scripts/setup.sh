@@ -8,7 +8,7 @@ build_packages=(
 )
 test_packages=(
   clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19
-  libgtest-dev libgmock-dev libbenchmark-dev librdkafka-dev kcat lz4 zstd strace abigail-tools binutils
+  libgtest-dev libgmock-dev libbenchmark-dev libsqlite3-dev libbrotli-dev librdkafka-dev kcat lz4 zstd strace abigail-tools binutils
 )
 
 missing=()

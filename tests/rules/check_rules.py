@@ -20,6 +20,9 @@ LAYERS = [
     ("wire/", {"base", "wire"}),
     ("plugins/protocol-kafka/", {"base", "plugin", "wire"}),
     ("plugins/", {"base", "plugin"}),
+    ("sdk/", {"base", "plugin"}),
+    ("examples/storage-", {"base", "plugin"}),
+    ("examples/codec-", {"base", "plugin"}),
     ("client/app/", {"base", "plugin", "host", "wire", "client", "broker", "conformance"}),  # a program, as streambusd is
     ("client/", {"base", "plugin", "host", "wire", "client"}),
     ("harness/conformance/", {"base", "plugin", "host", "conformance"}),
@@ -47,7 +50,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]')
 
 
 def sources(root):
-    for top in ("core", "wire", "plugins", "client", "harness", "bench", "tests", "examples"):
+    for top in ("core", "wire", "plugins", "client", "harness", "sdk", "bench", "tests", "examples"):
         yield from (p for p in sorted((root / top).rglob("*")) if p.suffix in (".cpp", ".hpp") and p.is_file())
 
 

@@ -1,29 +1,18 @@
 """What is installed works as a new user finds it: the programs, one plugin at a time, the CMake package."""
-import os, pathlib, subprocess, tempfile, unittest
+import unittest
 
-BUILD = pathlib.Path(os.environ["STREAMBUS_BUILD_DIR"])
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-# CMake's variables of the build under test, so that a sanitized package is used by a sanitized program.
-SETTINGS = os.environ["STREAMBUS_PACKAGE_SETTINGS"].split("|")
-
-
-def run(*command, **options):
-    result = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
-    if result.returncode != 0:
-        raise AssertionError(f"{' '.join(map(str, command))} exited with {result.returncode}:\n{result.stdout[-3000:]}{result.stderr[-3000:]}")
-    return result.stdout
+from installed import BUILD, ROOT, SETTINGS, Installed, run
 
 
 class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="streambus-package-")
-        cls.prefix = pathlib.Path(cls.folder.name) / "prefix"
-        run("cmake", "--install", BUILD, "--prefix", cls.prefix)
+        cls.installed = Installed()
+        cls.prefix = cls.installed.prefix
 
     @classmethod
     def tearDownClass(cls):
-        cls.folder.cleanup()
+        cls.installed.cleanup()
 
     def test_the_layout_is_that_of_the_build_folder(self):
         for file in ("bin/streambusd", "bin/streambus", "lib/streambus/plugins/storage-wal.so", "etc/streambus/streambus.toml"):
@@ -31,12 +20,12 @@ class Package(unittest.TestCase):
         run(self.prefix / "bin/streambusd", "--config", self.prefix / "etc/streambus/streambus.toml", "--check-config")
 
     def test_a_plugin_is_a_component_of_its_own(self):
-        alone = pathlib.Path(self.folder.name) / "alone"
+        alone = self.installed.path / "alone"
         run("cmake", "--install", BUILD, "--prefix", alone, "--component", "codec-lz4")
         self.assertEqual([str(p.relative_to(alone)) for p in alone.rglob("*") if p.is_file()], ["lib/streambus/plugins/codec-lz4.so"])
 
     def test_a_program_embeds_the_broker(self):
-        build = pathlib.Path(self.folder.name) / "embedded"
+        build = self.installed.path / "embedded"
         run("cmake", "-S", ROOT / "examples/embedded", "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}", *SETTINGS)
         run("cmake", "--build", build)
         config = ROOT / "examples/embedded/embedded.toml"
