@@ -10,7 +10,13 @@ EngineCase engine_of(const CaseContext& context, OptionTexts options) {
           context.traits.durability == Durability::memory,
           context.traits.replaces};
 }
-EngineCase engine_of(const CaseContext& context) { return engine_of(context, context.options); }
+
+EngineCase engine_of(const CaseContext& context) {
+  // A reserve that is right for a real disk is more than the whole of one that a case fills.
+  constexpr std::string_view kReserve = "free_space_min";
+  const bool given = std::ranges::find(context.options, kReserve, &OptionTexts::value_type::first) != context.options.end();
+  return engine_of(context, context.has_option(kReserve) && !given ? context.options_with(kReserve, "0") : context.options);
+}
 
 Copied read_once(PartitionLog& log, const ReadRequest& request) {
   Copied copied;
