@@ -116,7 +116,7 @@ TEST(CompactionTest, RetentionWhileProducing) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const auto [low, high] = admin.watermarks("t");
   EXPECT_EQ(high, 30'000);
-  EXPECT_GT(low, 20'000);
+  EXPECT_GE(low, 20'000);
   const auto records = consume_all(broker.address(), "t", {{"auto.offset.reset", "earliest"}});
   ASSERT_FALSE(records.empty());
   // Retention may go on in between.
